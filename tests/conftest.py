@@ -15,3 +15,19 @@ def shared_datasets() -> Path:
     if not SHARED_DATASETS.is_dir():
         pytest.skip("the real data sets are not beside this checkout")
     return SHARED_DATASETS
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer sentence encoder (32 dimensions, normalised)."""
+    from tests.tiny_models import tiny_encoder
+
+    return tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer cross-encoder of one logit."""
+    from tests.tiny_models import tiny_cross_encoder
+
+    return tiny_cross_encoder(tmp_path_factory.mktemp("tiny-cross-encoder"))
