@@ -20,7 +20,7 @@ def shared_datasets() -> Path:
 @pytest.fixture(scope="session")
 def tiny_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer sentence encoder (32 dimensions, normalised)."""
-    from tests.tiny_models import tiny_encoder
+    from tests.tiny_models import tiny_encoder  # noqa: PLC0415  # torch only for tests that need it
 
     return tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
 
@@ -28,6 +28,6 @@ def tiny_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_cross_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer cross-encoder of one logit."""
-    from tests.tiny_models import tiny_cross_encoder
+    from tests.tiny_models import tiny_cross_encoder  # noqa: PLC0415
 
     return tiny_cross_encoder(tmp_path_factory.mktemp("tiny-cross-encoder"))

@@ -1,4 +1,4 @@
-"""Random models small enough to build in a test: two layers, hidden size 32, a WordPiece vocabulary made here.
+"""Random models small enough to build in a test: two layers, hidden size 32, their own WordPiece vocabulary.
 
 They know nothing, and that is the point: they exercise every path of loading, tokenising, batching, training
 and saving within a second. Both are deterministic in `seed`.
@@ -14,11 +14,12 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
-WORDS = (
-    "the a an of to in is are was and or not how what where who when why which do does with from by for on at it "
-    "cat dog bird fish sea city river france germany paris berlin capital red green blue sum list file read write "
-    "open close sort number string time thread run day year water fire tree house book music war king queen"
-).split()
+TEXT = """
+the a an of to in is are was and or not how what where who when why which do does with from by for on at it
+cat dog bird fish sea city river france germany paris berlin capital red green blue sum list file read write
+open close sort number string time thread run day year water fire tree house book music war king queen
+"""
+WORDS = TEXT.split()
 VOCABULARY = [
     "[PAD]",
     "[UNK]",
