@@ -1,13 +1,13 @@
 """What every table on disk shares: Arrow IPC files with a kind and a fingerprint, memory-mapped.
 
-The fingerprint of a stream is known only at its end, when the head of the file is long written; so it stands in the
-metadata of a last, empty batch.
+The fingerprint of a stream is known only at its end, when the head of the file is long written; so it stands
+in the metadata of a last, empty batch.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -65,8 +65,8 @@ def text_buffers(column: pa.Array) -> tuple[NDArray[np.int32], memoryview]:
     return ends, memoryview(data if data is not None else b"")[ends[0] : ends[-1]]
 
 
-def open_arrow(path: str | os.PathLike[str], kind: str) -> Any:
-    """A reader of the memory-mapped Arrow file at `path`; an InputError when it is not a table of that kind."""
+def open_arrow(path: str | os.PathLike[str], kind: str) -> pa.RecordBatchFileReader:
+    """A reader of the mapped Arrow file at `path`; an InputError when it is not a table of that kind."""
     path = require_file(path, expected=f"a table of {kind} that Limbeck wrote")
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -89,13 +89,13 @@ def schema_of(kind: str, fields: Sequence[tuple[str, pa.DataType]]) -> pa.Schema
     return pa.schema(fields, metadata={KIND: kind.encode()})
 
 
-def write_last(writer: Any, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
+def write_last(writer: pa.RecordBatchFileWriter, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
     """End a table with an empty batch that carries what is known only now, the fingerprint among it."""
     empty = pa.record_batch([pa.array([], field.type) for field in schema], schema=schema)
     writer.write_batch(empty, custom_metadata=dict(metadata))
 
 
-def read_last(reader: Any) -> dict[bytes, bytes]:
+def read_last(reader: pa.RecordBatchFileReader) -> dict[bytes, bytes]:
     """What `write_last` wrote."""
     last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
     return dict(last.custom_metadata or {})

@@ -40,8 +40,8 @@ class RetrievalDataset:
         passages: what is searched.
         queries: by split; the usual names are "train", "dev", "test".
         judgements: by split, for the same splits.
-        training_passages: the same ids with other text, where the text that is searched would give the training
-            queries away; None when there is no such need.
+        training_passages: the same ids with other text, where the text that is searched would give the
+            training queries away; None when there is no such need.
     """
 
     passages: Passages
@@ -57,13 +57,11 @@ class RetrievalDataset:
     @property
     def splits(self) -> list[str]:
         """The splits, the usual ones first."""
-        return sorted(
-            self.queries,
-            key=lambda split: (split not in SPLITS, SPLITS.index(split) if split in SPLITS else 0),
-        )
+        usual = [split for split in SPLITS if split in self.queries]
+        return usual + sorted(set(self.queries) - set(usual))
 
     def check(self) -> None:
-        """An InputError when parts do not fit: a judged id that does not exist, training passages with other ids."""
+        """An InputError when a judged id does not exist, or the training passages have other ids."""
         for split, judgements in self.judgements.items():
             judgements.check(self.passages, self.queries[split])
         other = self.training_passages
@@ -77,7 +75,8 @@ def open_dataset(folder: str | os.PathLike[str]) -> RetrievalDataset:
     """Open what an import wrote into `folder`; tables are mapped, judgements are loaded.
 
     Raises:
-        InputError: for a missing folder, one without `passages.arrow`, and queries without judgements or the reverse.
+        InputError: for a missing folder, one without `passages.arrow`, and queries without judgements or the
+            reverse.
 
     Example:
         >>> dataset = open_dataset("data/scifact")

@@ -1,10 +1,11 @@
 """Files: written whole or not at all, and read line by line with errors that name the line.
 
 Design facts:
-- What is being written stands under a temporary name beside its target, is flushed to the disk and then renamed;
-  a reader never sees half a file. An error removes the temporary; one left by a killed process is removed
-  by the next writer of the same target.
-- Text is UTF-8, plain or gzip (told by the content, not by the name); a byte order mark and CRLF line ends are accepted.
+- What is being written stands under a temporary name beside its target, is flushed to the disk and then
+  renamed; a reader never sees half a file. An error removes the temporary; one left by a killed process is
+  removed by the next writer of the same target.
+- Text is UTF-8, plain or gzip (told by the content, not by the name); a byte order mark and CRLF line ends
+  are accepted.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import shutil
 import socket
 import zlib
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
-from typing import BinaryIO, IO, TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+from typing import IO, TYPE_CHECKING, BinaryIO, Generic, Protocol, TypeVar, runtime_checkable
 
 from limbeck.errors import InputError
 
@@ -34,7 +35,7 @@ _serial = count()
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; on a clean exit it becomes `path`, on an error it is removed.
+    """Give a temporary path beside `path`; on a clean exit it becomes `path`, on an error it is removed.
 
     The file is fsynced before the rename and the folder after it. Missing parent folders are made.
 
@@ -62,9 +63,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: str | os.PathLike[str], *, stale: Iterable[str] = ()) -> Iterator[Path]:
-    """Give a temporary folder beside `folder`; on a clean exit its files move there, on an error nothing does.
+    """Give a temporary folder; on a clean exit its files move to `folder`, on an error nothing does.
 
-    When `folder` does not exist yet, one rename makes it appear whole. When it exists, each file is renamed into it.
+    When `folder` does not exist yet, one rename makes it appear whole. When it exists, each file is renamed
+    into it.
 
     Args:
         folder: the target.
@@ -196,9 +198,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     try:
         with _open_bytes(path) as stream:
             for number, raw in enumerate(stream, start=1):
-                if number == 1:
-                    raw = raw.removeprefix(BYTE_ORDER_MARK)
-                yield number, _decode(raw, path, number)
+                yield number, _decode(raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw, path, number)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise InputError(
             f"the gzip file is truncated or damaged after line {number}",
@@ -267,6 +267,7 @@ class Records(Generic[T]):
     Args:
         path: a UTF-8 text file, plain or gzip.
         parse: makes a record of a line; its InputErrors are given the file and the line.
+        skip: how many filled lines at the start are a header.
 
     Raises:
         InputError: while iterating, as `open_text` does, and for a file that has no record.
@@ -276,32 +277,41 @@ class Records(Generic[T]):
         >>> list(numbers)  # may be iterated again; keeps nothing in memory
     """
 
-    def __init__(self, path: str | os.PathLike[str], parse: Callable[[str], T]) -> None:
+    def __init__(self, path: str | os.PathLike[str], parse: Callable[[str], T], *, skip: int = 0) -> None:
         self.path = Path(path)
         self._parse = parse
+        self._skip = skip
 
     def __iter__(self) -> Iterator[T]:
         return (record for _, record in self.numbered())
 
     def numbered(self) -> Iterator[tuple[int, T]]:
         """The records with the numbers of their lines."""
-        found = False
-        for number, line in open_text(self.path):
-            if not line.strip():
-                continue
-            found = True
+        number = 0
+        for number, line in self._filled():
             try:
                 record = self._parse(line)
             except InputError as error:
                 raise located(error, self.path, number) from None
             yield number, record
-        if not found:
-            raise InputError("the file has only blank lines", path=self.path, expected="at least one record")
+        if number == 0:
+            problem = "the file has nothing but a header" if self._skip else "the file has only blank lines"
+            raise InputError(problem, path=self.path, expected="at least one record")
 
     def place(self, record: int) -> tuple[Path, int]:
         """The file and the line of a record, found by reading again: only an error pays for it."""
-        filled = (number for number, line in open_text(self.path) if line.strip())
-        return self.path, next(number for at, number in enumerate(filled) if at == record)
+        number, _ = next(islice(self._filled(), record, None))
+        return self.path, number
+
+    def _filled(self) -> Iterator[tuple[int, str]]:
+        return islice(
+            ((number, line) for number, line in open_text(self.path) if line.strip()), self._skip, None
+        )
+
+
+def first_line(path: str | os.PathLike[str]) -> str:
+    """The first line of a text file that is not blank, "" when there is none: it tells the format."""
+    return next((line for _, line in open_text(path) if line.strip()), "")
 
 
 def located(error: InputError, path: Path, line: int) -> InputError:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from limbeck.data.arrow import FINGERPRINT, Fingerprint, open_arrow, read_last, schema_of, write_last
-from limbeck.data.files import atomic_path
+from limbeck.data.files import Located, atomic_path
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SCHEMA = schema_of(
 
 
 class Judgements:
-    """Grades of (query, passage) pairs: 1 and more is relevant, higher is better; 0 and less was judged not to be.
+    """Grades of (query, passage) pairs: 1 and more is relevant, higher is better, 0 and less is not.
 
     Queries stand in the order of their first judgement, passages in the order given.
 
@@ -43,20 +43,17 @@ class Judgements:
     def __init__(self, rows: Iterable[tuple[str, str, int]]) -> None:
         self._grades: dict[str, dict[str, int]] = {}
         self._fingerprint: str | None = None
-        for query_id, passage_id, grade in rows:
-            if not query_id or not passage_id:
-                raise InputError(f"a judgement has an empty id: ({query_id!r}, {passage_id!r}, {grade!r})")
-            if not isinstance(grade, (int, np.integer)):
-                raise InputError(
-                    f"the grade of query {query_id!r} and passage {passage_id!r} is {grade!r}",
-                    expected="a whole number",
-                )
+        for number, (query_id, passage_id, grade) in enumerate(rows):
             of_query = self._grades.setdefault(query_id, {})
+            if not query_id or not passage_id:
+                problem = f"a judgement has an empty id: ({query_id!r}, {passage_id!r}, {grade!r})"
+                raise _refusal(problem, "ids", rows, number)
+            if not isinstance(grade, (int, np.integer)):
+                problem = f"the grade of query {query_id!r} and passage {passage_id!r} is {grade!r}"
+                raise _refusal(problem, "a whole number", rows, number)
             if passage_id in of_query:
-                raise InputError(
-                    f"query {query_id!r} and passage {passage_id!r} are judged twice",
-                    expected="each pair once",
-                )
+                problem = f"query {query_id!r} and passage {passage_id!r} are judged twice"
+                raise _refusal(problem, "each pair once", rows, number, (query_id, passage_id))
             of_query[passage_id] = int(grade)
 
     @property
@@ -125,10 +122,10 @@ class Judgements:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write an Arrow file of query_id, passage_id and grade."""
-        with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-            with pa.ipc.new_file(sink, _SCHEMA) as writer:
-                writer.write_batch(pa.record_batch(self._columns(), schema=_SCHEMA))
-                write_last(writer, _SCHEMA, {FINGERPRINT: self.fingerprint.encode()})
+        batch = pa.record_batch(self._columns(), schema=_SCHEMA)
+        with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), _SCHEMA) as writer:
+            writer.write_batch(batch)
+            write_last(writer, _SCHEMA, {FINGERPRINT: self.fingerprint.encode()})
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -137,3 +134,20 @@ class Judgements:
         judgements = cls(zip(*(column.to_pylist() for column in reader.read_all().columns), strict=True))
         judgements._fingerprint = read_last(reader)[FINGERPRINT].decode()
         return judgements
+
+
+def _refusal(
+    problem: str,
+    expected: str,
+    rows: Iterable[tuple[str, str, int]],
+    number: int,
+    pair: tuple[str, str] | None = None,
+) -> InputError:
+    """The error for the judgement with this number (from 0); `pair` is one that also stands earlier."""
+    if not isinstance(rows, Located):
+        return InputError(f"{problem} (record {number + 1})", expected=expected)
+    path, line = rows.place(number)
+    if pair is not None:
+        first = next(at for at, row in enumerate(rows) if tuple(row[:2]) == pair)
+        problem += f" (first at line {rows.place(first)[1]})"
+    return InputError(problem, path=path, line=line, expected=expected)

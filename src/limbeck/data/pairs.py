@@ -48,7 +48,8 @@ class SentencePairs:
         """Pairs in memory.
 
         Raises:
-            InputError: for a blank text, a label that is NaN or infinite, numbers mixed with classes, no pair at all.
+            InputError: for a blank text, a label that is NaN or infinite, numbers mixed with classes, no pair
+                at all.
         """
         held: list[SentencePair] = []
         for number, pair in enumerate(pairs):
@@ -90,10 +91,9 @@ class SentencePairs:
         """Write an Arrow file of text1, text2, label."""
         fields = [(name, self._table.schema.field(name).type) for name in _COLUMNS]
         schema = schema_of("pairs", fields)
-        with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-            with pa.ipc.new_file(sink, schema) as writer:
-                writer.write_table(self._table.cast(schema))
-                write_last(writer, schema, {FINGERPRINT: self.fingerprint.encode()})
+        with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
+            writer.write_table(self._table.cast(schema))
+            write_last(writer, schema, {FINGERPRINT: self.fingerprint.encode()})
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SentencePairs:
@@ -106,7 +106,8 @@ def _problem(pair: SentencePair, first: SentencePair) -> str | None:
     if not pair.text1.strip() or not pair.text2.strip():
         return f"{'text1' if not pair.text1.strip() else 'text2'} is empty"
     if isinstance(first.label, str) != isinstance(pair.label, str):
-        return f"the label {pair.label!r} is {'a class' if isinstance(pair.label, str) else 'a number'}, the first is not"
+        found = "a class" if isinstance(pair.label, str) else "a number"
+        return f"the label {pair.label!r} is {found}, the first one is not"
     if not isinstance(pair.label, str) and not math.isfinite(pair.label):
         return f"the label is {pair.label}"
     return None

@@ -39,12 +39,12 @@ def passage_content(title: str, text: str) -> str:
 
 
 class Passages(IdTable[Passage]):
-    """The passages of a corpus, a memory-mapped table of id, title and text: millions of them need no memory.
+    """The passages of a corpus, a memory-mapped table of id, title and text: millions need no memory.
 
     Made with `Passages.write(path, passages)`, opened with `Passages.open(path)`; rows count from 0.
 
     Example:
-        >>> passages = Passages.write("passages.arrow", [Passage("d1", "The cat sat."), Passage("d2", "Dogs bark.")])
+        >>> passages = Passages.write("passages.arrow", [Passage("d1", "Cats."), Passage("d2", "Dogs.")])
         >>> len(passages), passages[1].id, passages.rows(["d2", "d1"])
         (2, 'd2', array([1, 0]))
     """

@@ -23,9 +23,9 @@ class Queries(IdTable[Query]):
     """The queries of a split, a memory-mapped table of id and text.
 
     Example:
-        >>> queries = Queries.write("queries-test.arrow", [Query("q1", "what do cats do"), Query("q2", "who barks")])
+        >>> queries = Queries.write("queries-test.arrow", [Query("q1", "cat food"), Query("q2", "who barks")])
         >>> queries.text("q2"), queries.texts(["q2", "q1"])
-        ('who barks', ['who barks', 'what do cats do'])
+        ('who barks', ['who barks', 'cat food'])
     """
 
     kind: ClassVar[str] = "query"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,18 +69,17 @@ class RankedList:
             raise InputError(f"the list of query {self.query_id!r} has an empty id")
         if scores.shape != (len(self.passage_ids),):
             raise InputError(
-                f"query {self.query_id!r} has {len(self.passage_ids)} passages and scores of shape {scores.shape}",
+                f"query {self.query_id!r} has {len(self)} passages and scores of shape {scores.shape}",
                 expected="one score a passage",
             )
         if not np.isfinite(scores).all():
             bad = int(np.argmin(np.isfinite(scores)))
             raise InputError(
-                f"the score of query {self.query_id!r} and passage {self.passage_ids[bad]!r} is {scores[bad]}",
+                f"query {self.query_id!r} gives passage {self.passage_ids[bad]!r} the score {scores[bad]}",
                 expected="a finite number",
             )
         if len(set(self.passage_ids)) < len(self.passage_ids):
-            seen: set[str] = set()
-            twice = next(id_ for id_ in self.passage_ids if id_ in seen or seen.add(id_))  # type: ignore[func-returns-value]
+            twice, _ = Counter(self.passage_ids).most_common(1)[0]
             raise InputError(
                 f"query {self.query_id!r} ranks passage {twice!r} twice", expected="each passage once"
             )
@@ -89,8 +88,8 @@ class RankedList:
 def fuse(lists: Sequence[RankedList], depth: int | None = None) -> RankedList:
     """One list out of several for the same query.
 
-    Which passages stay is decided round-robin: the first of each list, then the second of each, ... until there are
-    `depth`; so every list gives its share. Their score is the reciprocal rank fusion of all lists,
+    Which passages stay is decided round-robin: the first of each list, then the second of each, ... until
+    there are `depth`; so every list gives its share. Their score is the reciprocal rank fusion of all lists,
     sum over the lists that have the passage of 1 / (60 + rank), rank from 1 (Cormack, Clarke and Büttcher,
     "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods", SIGIR 2009).
 

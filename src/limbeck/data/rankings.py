@@ -1,10 +1,12 @@
 """Rankings: the table that flows between all stages.
 
-Miners make rankings, teachers score them, students learn from them, retrievers return them, evaluation compares them
-with judgements. A row is (query id, passage id, score, source); the rows of a query are its list.
+Miners make rankings, teachers score them, students learn from them, retrievers return them, evaluation
+compares them with judgements. A row is (query id, passage id, score, source); the rows of a query are its
+list.
 
 Design facts:
-- A list is sorted by score descending, ties by passage id ascending; a passage comes once in it; scores are finite.
+- A list is sorted by score descending, ties by passage id ascending; a passage comes once in it; scores are
+  finite.
 - A Rankings is record batches and a directory of where each list lies in them. The batches are in memory
   (ids dictionary-encoded) or in a mapped file; `top` and `for_queries` only change the directory.
 - Lists come lazily, so that going through a file needs memory for one batch, however long the file is.
@@ -39,7 +41,7 @@ __all__ = ["RankedList", "Rankings", "RankingsWriter"]
 class _Batches(Protocol):
     """Record batches by number, with the columns passage_id, score, source."""
 
-    def __getitem__(self, number: int) -> Any: ...
+    def __getitem__(self, number: int) -> pa.RecordBatch: ...
 
 
 class Rankings:
@@ -106,8 +108,8 @@ class Rankings:
     def union(cls, rankings: Sequence[Rankings], depth: int | None = None) -> Rankings:
         """The passages that any of several rankings found, at most `depth` a query, by `fuse`.
 
-        The source of a row names all rankings that found it, joined by "+". Queries come in the order in which they
-        first appear.
+        The source of a row names all rankings that found it, joined by "+". Queries come in the order in
+        which they first appear.
         """
         builder = _Builder()
         for query_id in dict.fromkeys(query_id for one in rankings for query_id in one.query_ids):
@@ -199,7 +201,7 @@ class Rankings:
         }
 
     def to_table(self) -> pa.Table:
-        """An Arrow table of query_id, passage_id, source (dictionary-encoded) and score; everything is loaded."""
+        """An Arrow table of query_id, passage_id, score, source, ids dictionary-encoded; loads everything."""
         table = pa.Table.from_batches(
             [batch for _, _, batch in self._blocks()], schema=SCHEMA.remove_metadata()
         )
@@ -227,7 +229,7 @@ class Rankings:
         return Rankings(self._batches, self._directory.cut(depth), self._sources)
 
     def for_queries(self, query_ids: Iterable[str]) -> Rankings:
-        """The lists of these queries, in this order; ids without a list are passed over. Nothing is copied."""
+        """The lists of these queries, in this order, without copying; ids that have none are passed over."""
         position = self._directory.position
         entries = [position[query_id] for query_id in dict.fromkeys(query_ids) if query_id in position]
         return Rankings(self._batches, self._directory.take(entries), self._sources)
@@ -262,7 +264,12 @@ class Rankings:
         passages = pa.DictionaryArray.from_arrays(pa.array(codes[order]), passages.dictionary)
         sources = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(given), np.int32)), pa.array([source]))
         return _in_memory(
-            passages, given[order], sources, self._directory.query_ids, self._directory.length, [source]
+            passages,
+            given[order],
+            sources,
+            query_ids=self._directory.query_ids,
+            lengths=self._directory.length,
+            names=[source],
         )
 
     def check(self, passages: Passages, queries: Queries) -> None:
@@ -353,9 +360,9 @@ class _Builder:
             _encoded([passage_ids for passage_ids, _ in self._encoded]),
             np.concatenate([np.zeros(0), *self._scores]),
             _encoded([names for _, names in self._encoded]),
-            pa.array(self._lengths, pa.string()),
-            np.fromiter(self._lengths.values(), np.int64, len(self._lengths)),
-            sources,
+            query_ids=pa.array(self._lengths, pa.string()),
+            lengths=np.fromiter(self._lengths.values(), np.int64, len(self._lengths)),
+            names=sources,
         )
 
 
@@ -363,6 +370,7 @@ def _in_memory(
     passages: pa.Array,
     scores: NDArray[np.float64],
     sources: pa.Array,
+    *,
     query_ids: pa.Array,
     lengths: NDArray[np.int64],
     names: Sequence[str],
@@ -379,9 +387,9 @@ def _unpickled(
         _encoded([block.column("passage_id") for block in blocks]),
         np.concatenate([np.zeros(0), *(block.column("score").to_numpy() for block in blocks)]),
         _encoded([block.column("source") for block in blocks]),
-        query_ids,
-        lengths,
-        names,
+        query_ids=query_ids,
+        lengths=lengths,
+        names=names,
     )
 
 

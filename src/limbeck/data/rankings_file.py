@@ -1,9 +1,11 @@
 """Rankings on disk: an Arrow file that is written as a stream and read a list at a time.
 
 Design facts:
-- The four columns query_id, passage_id, score, source are plain, so that pandas, polars and DuckDB read the file. Arrow
-  files cannot replace a dictionary between batches, so repeated ids are made small by LZ4 instead.
-- A list never crosses from one record batch into another; batches are small, and reading a list unpacks one of them.
+- The four columns query_id, passage_id, score, source are plain, so that pandas, polars and DuckDB read the
+  file. Arrow files cannot replace a dictionary between batches, so repeated ids are made small by LZ4
+  instead.
+- A list never crosses from one record batch into another; batches are small, and reading a list unpacks one
+  of them.
 - The directory (which list lies where) is written last, into the metadata of the empty last batch.
 """
 
@@ -101,11 +103,11 @@ class Directory:
 class MappedBatches:
     """The record batches of a mapped file; the one read last is kept unpacked."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, reader: pa.RecordBatchFileReader) -> None:
         self._reader = reader
         self._last: tuple[int, Any] = (-1, None)
 
-    def __getitem__(self, number: int) -> Any:
+    def __getitem__(self, number: int) -> pa.RecordBatch:
         held, batch = self._last
         if held != number:
             batch = self._reader.get_batch(number)
@@ -146,14 +148,15 @@ class _Buffer:
 
 
 class RankingsWriter:
-    """Writes ranked lists to a file as they come; the file appears, whole, when the `with` block ends without error.
+    """Writes ranked lists to a file as they come; it appears, whole, when the `with` block ends well.
 
     Args:
         path: the `.arrow` file to make.
         source: what made the lists, for example "bm25".
 
     Raises:
-        InputError: from `add`, for a list that is not sound (see RankedList.ordered) or a query that comes twice.
+        InputError: from `add`, for a list that is not sound (see RankedList.ordered) or a query that comes
+            twice.
 
     Example:
         >>> with RankingsWriter("bm25.arrow", "bm25") as writer:
@@ -213,7 +216,7 @@ class RankingsWriter:
         batch: pa.RecordBatch,
         sources: Sequence[str],
     ) -> None:
-        """Add lists that are in order and checked already, as a record batch of the file's columns (rows,)."""
+        """Add lists that are in order and checked already, as a batch of the file's columns (rows,)."""
         for query_id in query_ids:
             self._claim(query_id)
         self._flush()

@@ -1,9 +1,10 @@
 """The shared base of Passages and Queries: rows with an id in an Arrow file, and an index from ids to rows.
 
 Design facts:
-- Rows are written in record batches of bounded size and read in place: opening maps the file and loads nothing.
-- Beside `x.arrow` lies `x.ids.arrow`, the IdIndex, mapped as well. It is made anew when it is missing or belongs to
-  other content, so that `x.arrow` alone is the whole table.
+- Rows are written in record batches of bounded size and read in place: opening maps the file and loads
+  nothing.
+- Beside `x.arrow` lies `x.ids.arrow`, the IdIndex, mapped as well. It is made anew when it is missing or
+  belongs to other content, so that `x.arrow` alone is the whole table.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class IdTable(Generic[Row]):
     kind: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
 
-    def __init__(self, path: Path, reader: Any, index: IdIndex | None) -> None:
+    def __init__(self, path: Path, reader: pa.RecordBatchFileReader, index: IdIndex | None) -> None:
         self.path = path
         self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64)
@@ -77,8 +78,8 @@ class IdTable(Generic[Row]):
                 (`limbeck.data.files.Located`), errors do.
 
         Raises:
-            InputError: an id that is empty or comes twice, a blank text, a value that is not text, no row at all.
-                Nothing is left at `path` then, and what stood there before stands.
+            InputError: an id that is empty or comes twice, a blank text, a value that is not text, no row at
+                all. Nothing is left at `path` then, and what stood there before stands.
         """
         path = Path(path)
         with atomic_path(index_path(path)) as new_index, atomic_path(path) as new_table:
