@@ -26,9 +26,9 @@ EXCLUDED = frozenset(
 )
 
 #: Modules that are public under another name, or twins of one that is.
-RENAMED = {"posixpath": "os.path", "_collections_abc": "collections.abc"}
+RENAMED = {"genericpath": "os.path", "posixpath": "os.path", "_collections_abc": "collections.abc"}
 SKIPPED_TWINS = frozenset(
-    {"genericpath", "nt", "ntpath", "nturl2path", "opcode", "posix", "sre_compile", "sre_constants", "sre_parse"}
+    {"nt", "ntpath", "nturl2path", "opcode", "posix", "sre_compile", "sre_constants", "sre_parse"}
 )
 
 
@@ -65,12 +65,16 @@ def _from_package(folder: Path, package: str) -> Iterator[Documented]:
     yield from read_source(folder / "__init__.py", package)
     exported = _runtime_exports(package) | (exported_names(folder / "__init__.py") or frozenset())
     for path in sorted(folder.glob("*.py")):
-        if not path.stem.startswith(("_", "windows_")):
-            module = f"{package}.{path.stem}"
-            for entry in read_source(path, module):
-                # The part after the submodule: "gather", or "Task.cancel".
-                local = entry.name[len(module) + 1 :]
-                yield entry.renamed(f"{package}.{local}") if local.split(".")[0] in exported else entry
+        if path.stem.startswith(("__", "windows_")):
+            continue
+        module = f"{package}.{path.stem}"
+        for entry in read_source(path, module):
+            # The part after the submodule: "gather", or "Task.cancel".
+            local = entry.name[len(module) + 1 :]
+            if local.split(".")[0] in exported:
+                yield entry.renamed(f"{package}.{local}")
+            elif not path.stem.startswith("_"):
+                yield entry
     for init in sorted(folder.glob("*/__init__.py")):
         if not init.parent.name.startswith("_") and init.parent.name not in {"test", "tests"}:
             yield from _from_package(init.parent, f"{package}.{init.parent.name}")
@@ -86,33 +90,58 @@ def _runtime_exports(package: str) -> frozenset[str]:
 
 
 def _from_runtime() -> Iterator[Documented]:
-    names = sorted(name for name in sys.stdlib_module_names if _public_module(name) is not None)
-    for name in ["builtins", *[n for n in names if n != "builtins"], "multiprocessing", "os.path"]:
-        module = _import(name)
-        if module is not None:
-            yield from _from_module(module, name)
+    # Built-ins first: what other modules pass on of them (`io.open`) is then known.
+    seen: set[int] = set()
+    for name in ["builtins", *sorted(sys.stdlib_module_names - {"builtins"}), "os.path"]:
+        public = _public_module(name) if name != "os.path" else name
+        module = None if public is None else _import(name)
+        if module is not None and public is not None:
+            yield from _from_module(module, public, seen)
 
 
-def _from_module(module: ModuleType, name: str) -> Iterator[Documented]:
+def _from_module(module: ModuleType, name: str, seen: set[int]) -> Iterator[Documented]:
     if (docstring := _docstring(module)) is not None:
         yield Documented(name, "", docstring)
+    for attribute, value in sorted(_public_members(module).items()):
+        if (
+            id(value) in seen
+            or _is_alias(module, attribute, value)
+            or _defined_elsewhere(value, module.__name__)
+        ):
+            continue
+        seen.add(id(value))
+        yield from _from_object(value, f"{name}.{attribute}")
+
+
+def _public_members(module: ModuleType) -> dict[str, object]:
+    """Routines and classes of a module that are for its users."""
     exported = getattr(module, "__all__", None)
-    for attribute in sorted(exported if exported is not None else vars(module)):
+    members: dict[str, object] = {}
+    for attribute in dir(module):
         value = inspect.getattr_static(module, attribute, None)
         if attribute.startswith("_") or not (inspect.isroutine(value) or inspect.isclass(value)):
             continue
-        if _defined_elsewhere(value, name):
-            continue
-        yield from _from_object(value, f"{name}.{attribute}")
+        # `hashlib` leaves `scrypt` out of its `__all__`, because a build may lack it.
+        accelerated = getattr(value, "__module__", None) == f"_{module.__name__}"
+        if exported is None or attribute in exported or accelerated:
+            members[attribute] = value
+    return members
+
+
+def _is_alias(attribute: str, value: object, members: dict[str, object]) -> bool:
+    """Whether a module has the same thing under its own name too: `array.ArrayType` is `array.array`."""
+    name = getattr(value, "__name__", attribute)
+    return name != attribute and name in members
 
 
 def _defined_elsewhere(value: object, module: str) -> bool:
     """Whether an object belongs to another public module that lists it itself."""
     owner = getattr(value, "__module__", None) or module
-    if owner == module or owner.startswith((f"{module}.", "_")):
+    if inspect.ismethod(value) or module == "builtins":
+        # `secrets.choice` is a method of a generator that the module made.
         return False
-    # `os` re-exports what `posix` defines, and users know it as `os`.
-    return owner not in {"posix", "nt", "builtins"} if module != "builtins" else False
+    # `os` passes on what `posix` defines, and users know it as `os`.
+    return owner != module and not owner.startswith((f"{module}.", "_")) and owner not in {"posix", "nt"}
 
 
 def _from_object(value: object, name: str) -> Iterator[Documented]:
@@ -157,7 +186,12 @@ def _public_module(name: str) -> str | None:
     """Under which name a top-level module is public; None when it is not."""
     if name in RENAMED:
         return RENAMED[name]
-    if name.startswith("_") or name in EXCLUDED or name in SKIPPED_TWINS or name not in sys.stdlib_module_names:
+    if (
+        name.startswith("_")
+        or name in EXCLUDED
+        or name in SKIPPED_TWINS
+        or name not in sys.stdlib_module_names
+    ):
         return None
     return name
 

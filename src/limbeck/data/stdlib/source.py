@@ -79,7 +79,9 @@ def _split_summary(docstring: str) -> tuple[str, str]:
 
 def _is_call(text: str) -> bool:
     line = text.strip().splitlines()[0]
-    return bool(re.match(r"^[\w.\[\]]+\(.*", line)) and ("->" in line or line.rstrip().endswith((")", ",", ":")))
+    return bool(re.match(r"^[\w.\[\]]+\(.*", line)) and (
+        "->" in line or line.rstrip().endswith((")", ",", ":"))
+    )
 
 
 def read_source(path: Path, module: str) -> Iterator[Documented]:
@@ -181,7 +183,9 @@ def _literal_all(tree: ast.Module) -> set[str] | None:
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             value = getattr(node, "value", None)
             if isinstance(value, ast.List | ast.Tuple):
-                found = {e.value for e in value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)}
+                found = {
+                    e.value for e in value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)
+                }
                 names = (names or set()) | found
             else:
                 # Computed in part: what is public cannot be read off, so every name counts.

