@@ -1,0 +1,54 @@
+"""Measure runs, compare them, and report: metrics, intervals, significance, time per query.
+
+    rankings, judgements -> evaluate_run -> RunMetrics -> system_result, compare_systems -> Results -> report
+
+`limbeck.evaluation.report` needs the extra `report`; `evaluate_binary` needs the extra `pairs`.
+"""
+
+from limbeck.evaluation.latency import latency_ms
+from limbeck.evaluation.pairs import choose_threshold, evaluate_binary, evaluate_graded
+from limbeck.evaluation.results import Comparison, Estimate, Latency, Results, SystemResult
+from limbeck.evaluation.retrieval import DEFAULT_METRICS, Metric, RunMetrics, evaluate_run, parse_metric
+from limbeck.evaluation.significance import (
+    QueryDifference,
+    against,
+    bootstrap_interval,
+    compare_runs,
+    compare_systems,
+    estimate_run,
+    holm,
+    largest_changes,
+    paired_t_test,
+    query_differences,
+    randomisation_test,
+    system_result,
+)
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "Comparison",
+    "Estimate",
+    "Latency",
+    "Metric",
+    "QueryDifference",
+    "Results",
+    "RunMetrics",
+    "SystemResult",
+    "against",
+    "bootstrap_interval",
+    "choose_threshold",
+    "compare_runs",
+    "compare_systems",
+    "estimate_run",
+    "evaluate_binary",
+    "evaluate_graded",
+    "evaluate_run",
+    "holm",
+    "largest_changes",
+    "latency_ms",
+    "paired_t_test",
+    "parse_metric",
+    "query_differences",
+    "randomisation_test",
+    "system_result",
+]
