@@ -1,0 +1,1 @@
+"""Indexes: what a student's passages become so that they can be searched. They know no student."""

@@ -1,0 +1,100 @@
+"""Scores of a block of passages, and the best of all blocks.
+
+torch and not NumPy: on two cores its fused bias and threaded ReLU are a third faster than NumPy with the same
+BLAS. A block of 2,048 passages (4 MB at 512 units) was the fastest of 128 to 8,192.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from limbeck.indexes.vectors.interaction import InteractionWeights
+
+INTERACTION_BLOCK = 2048
+COSINE_BLOCK = 8192
+
+
+class InteractionScorer:
+    """The interaction module on passages whose half of the first layer is known.
+
+    Not safe for several threads at once, for it reuses its memory: make one for each search.
+
+    Args:
+        weights: the module.
+        block: the most passages scored at once.
+    """
+
+    def __init__(self, weights: InteractionWeights, block: int = INTERACTION_BLOCK) -> None:
+        self._branch = torch.from_numpy(weights.branch).T
+        self._branch_bias = torch.from_numpy(weights.branch_bias)
+        self._output = torch.from_numpy(weights.output)
+        self._cosine_scale = weights.cosine_scale
+        self._bias = weights.cosine_bias + weights.output_bias
+        self._hidden_memory = torch.empty(block, weights.hidden)
+        self._feature_memory = torch.empty(block, len(weights.output))
+
+    def scores(self, query_half: Tensor, passage_halves: Tensor, cosines: Tensor) -> Tensor:
+        """Logits of one query: (hidden,), (block, hidden) and (block,) to (block,), all float32."""
+        size = len(passage_halves)
+        hidden = torch.add(passage_halves, query_half, out=self._hidden_memory[:size]).relu_()
+        feature = torch.addmm(
+            self._branch_bias, hidden, self._branch, out=self._feature_memory[:size]
+        ).relu_()
+        return torch.mv(feature, self._output).add_(cosines, alpha=self._cosine_scale).add_(self._bias)
+
+
+class Best:
+    """The k best rows of one query as blocks go by; equal scores in the order of the rows.
+
+    `torch.topk` picks among equal scores as it likes, and equal passages are common in real corpora.
+
+    Args:
+        k: how many to keep.
+    """
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._rows = np.empty(0, dtype=np.int64)
+        self._scores = np.empty(0, dtype=np.float32)
+
+    def add(self, first_row: int, scores: NDArray[np.float32]) -> None:
+        """Takes the scores (block,) of the rows from `first_row` on; blocks come in the order of rows."""
+        if len(self._scores) == self._k:
+            # Later rows lose a tie, so only what is strictly better than the worst one kept can enter.
+            entering = np.flatnonzero(scores > self._scores.min())
+            if not len(entering):
+                return
+        else:
+            entering = np.arange(len(scores))
+        # Both parts are in the order of their rows, so the first ones of a tie are those to keep.
+        self._rows = np.concatenate([self._rows, entering + first_row])
+        self._scores = np.concatenate([self._scores, scores[entering]])
+        if len(self._scores) > self._k:
+            kept = best_positions(self._scores, self._k)
+            self._rows, self._scores = self._rows[kept], self._scores[kept]
+
+    def result(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores, best first."""
+        order = np.argsort(-self._scores, kind="stable")
+        return self._rows[order], self._scores[order]
+
+
+def best_positions(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The positions of the k best scores in ascending order of position; earlier ones win ties."""
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above = scores > threshold
+    tied = np.flatnonzero(scores == threshold)[: k - int(above.sum())]
+    above[tied] = True
+    return np.flatnonzero(above)
+
+
+def as_float32(block: NDArray[np.floating]) -> Tensor:
+    """A block of a memory-mapped array as a float32 tensor; no copy where it is float32 already."""
+    return torch.from_numpy(block).float()
