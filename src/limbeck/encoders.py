@@ -1,0 +1,140 @@
+"""Loading models and running them: what mining, teachers and others that read texts with a model share.
+
+torch and sentence-transformers are imported when a function needs them, so that importing this is light.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limbeck.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    import torch
+    from numpy.typing import NDArray
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+MISSING = "the packages 'torch' and 'sentence-transformers' are not installed"
+REMEDY = "pip install 'limbeck[dense]'"
+
+
+@cache
+def supports_bf16(device_type: str) -> bool:
+    """Whether bfloat16 is computed in hardware: on CUDA from Ampere on, on CPUs with avx512_bf16 or amx_bf16.
+
+    Elsewhere PyTorch emulates it, more slowly than float32.
+    """
+    import torch  # noqa: PLC0415  # takes seconds
+
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpuinfo = Path("/proc/cpuinfo")
+    if device_type != "cpu" or not cpuinfo.is_file():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Computes in bfloat16 where the hardware does, else in float32."""
+    import torch  # noqa: PLC0415
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=supports_bf16(device.type))
+
+
+def load_encoder(model: SentenceTransformer | str | os.PathLike[str]) -> SentenceTransformer:
+    """The model itself, or the one in this folder or under this hub id.
+
+    Raises:
+        InputError: when nothing can be loaded from there, or the extra `dense` is not installed.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(MISSING, remedy=REMEDY) from error
+    if isinstance(model, SentenceTransformer):
+        return model
+    encoder: SentenceTransformer = _loaded(SentenceTransformer, model, "a sentence-transformers model")
+    return encoder
+
+
+def load_cross_encoder(
+    model: CrossEncoder | str | os.PathLike[str], *, max_length: int | None = None, **options: object
+) -> CrossEncoder:
+    """The cross-encoder itself, or the one in this folder or under this hub id.
+
+    Args:
+        model: what to load.
+        max_length: the tokens of query and passage together that are read; None leaves the model's own limit.
+        options: passed on to `sentence_transformers.CrossEncoder`.
+
+    Raises:
+        InputError: when nothing can be loaded from there, or the extra `dense` is not installed.
+    """
+    try:
+        from sentence_transformers import CrossEncoder  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(MISSING, remedy=REMEDY) from error
+    loaded: CrossEncoder = (
+        model
+        if isinstance(model, CrossEncoder)
+        else _loaded(CrossEncoder, model, "a cross-encoder", **options)
+    )
+    if max_length is not None:
+        loaded.max_length = max_length
+    return loaded
+
+
+def _loaded(kind: Callable[..., Any], model: Any, what: str, **options: object) -> Any:
+    try:
+        return kind(str(model), **options)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no model can be loaded from '{model}' ({error})",
+            expected=f"a folder with {what}, or the hub id of one",
+        ) from error
+
+
+def encode(
+    model: SentenceTransformer, texts: Sequence[str], batch_size: int = 64, *, query: bool = False
+) -> NDArray[np.float32]:
+    """Normalised embeddings of texts, in bfloat16 where the machine is fast at it.
+
+    The longest texts go first, so that little of a batch is padding; the model's own prompts for queries
+    and for documents are used, where it has some.
+
+    Args:
+        model: the encoder.
+        texts: what to encode.
+        batch_size: texts a forward pass.
+        query: whether these are queries rather than passages.
+
+    Returns:
+        (texts, dimensions), rows of length 1.
+    """
+    method = model.encode_query if query else model.encode_document
+    with autocast(model.device):
+        vectors = method(
+            list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+    return np.asarray(vectors, np.float32)
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """A hash of all weights, 16 hexadecimal digits: the same wherever the model was loaded from."""
+    import torch  # noqa: PLC0415
+
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
