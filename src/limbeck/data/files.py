@@ -29,7 +29,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 GZIP_MAGIC = b"\x1f\x8b"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = "\ufeff"
 _serial = count()
 
 
@@ -198,7 +198,11 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     try:
         with _open_bytes(path) as stream:
             for number, raw in enumerate(stream, start=1):
-                yield number, _decode(raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw, path, number)
+                try:
+                    line = raw.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise _not_utf8(error, path, number) from None
+                yield number, (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).rstrip("\r\n")
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise InputError(
             f"the gzip file is truncated or damaged after line {number}",
@@ -211,7 +215,10 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
 
 
 def _open_bytes(path: Path) -> BinaryIO | gzip.GzipFile:
-    stream = path.open("rb")
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"the file cannot be opened ({error.strerror})", path=path) from None
     zipped = stream.peek(2)[:2] == GZIP_MAGIC
     if path.suffix == ".gz" and not zipped and stream.peek(1):
         stream.close()
@@ -224,17 +231,14 @@ def _open_bytes(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path, "rb")
 
 
-def _decode(raw: bytes, path: Path, number: int) -> str:
-    try:
-        return raw.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8",
-            path=path,
-            line=number,
-            expected="UTF-8 text",
-            remedy="convert the file, for example with `iconv -t UTF-8`",
-        ) from None
+def _not_utf8(error: UnicodeDecodeError, path: Path, number: int) -> InputError:
+    return InputError(
+        f"byte {error.start + 1} of the line (0x{error.object[error.start]:02x}) is not UTF-8",
+        path=path,
+        line=number,
+        expected="UTF-8 text",
+        remedy="convert the file, for example with `iconv -t UTF-8`",
+    )
 
 
 @contextmanager
@@ -287,31 +291,36 @@ class Records(Generic[T]):
 
     def numbered(self) -> Iterator[tuple[int, T]]:
         """The records with the numbers of their lines."""
-        number = 0
-        for number, line in self._filled():
+        header = self._skip
+        found = False
+        for number, line in open_text(self.path):
+            if not line or line.isspace():
+                continue
+            if header:
+                header -= 1
+                continue
+            found = True
             try:
                 record = self._parse(line)
             except InputError as error:
                 raise located(error, self.path, number) from None
             yield number, record
-        if number == 0:
+        if not found:
             problem = "the file has nothing but a header" if self._skip else "the file has only blank lines"
             raise InputError(problem, path=self.path, expected="at least one record")
 
     def place(self, record: int) -> tuple[Path, int]:
         """The file and the line of a record, found by reading again: only an error pays for it."""
-        number, _ = next(islice(self._filled(), record, None))
-        return self.path, number
-
-    def _filled(self) -> Iterator[tuple[int, str]]:
-        return islice(
-            ((number, line) for number, line in open_text(self.path) if line.strip()), self._skip, None
-        )
+        filled = (number for number, line in open_text(self.path) if line.strip())
+        return self.path, next(islice(filled, self._skip + record, None))
 
 
 def first_line(path: str | os.PathLike[str]) -> str:
-    """The first line of a text file that is not blank, "" when there is none: it tells the format."""
-    return next((line for _, line in open_text(path) if line.strip()), "")
+    """The first line of a text file that is not blank: it tells the format."""
+    for _, line in open_text(path):
+        if line.strip():
+            return line
+    raise InputError("the file has only blank lines", path=path, expected="at least one record")
 
 
 def located(error: InputError, path: Path, line: int) -> InputError:

@@ -10,6 +10,7 @@ Design facts:
 from __future__ import annotations
 
 from array import array
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
@@ -123,8 +124,7 @@ class IdTable(Generic[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         for batch in self._batches:
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield self._row(*values)
+            yield from starmap(self._row, zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
     def __getitem__(self, row: int) -> Row:
         batch, at = self._locate(row)
@@ -179,6 +179,13 @@ class IdTable(Generic[Row]):
     def fingerprint(self) -> str:
         """A hash of the content, 32 hexadecimal digits; equal for equal rows in equal order."""
         return self._fingerprint
+
+    def take(self, rows: NDArray[np.int64]) -> Iterator[Row]:
+        """The rows with these numbers, one after the other."""
+        for start in range(0, len(rows), BATCH_ROWS):
+            chunk = rows[start : start + BATCH_ROWS]
+            columns = [self._gather(column, chunk) for column in self.columns]
+            yield from starmap(self._row, zip(*columns, strict=True))
 
     def _find(self, ids: Sequence[str]) -> NDArray[np.int64]:
         return self._index.find(ids, lambda rows: self._gather("id", rows))
@@ -238,9 +245,12 @@ class _TableWriter(Generic[Row]):
         characters = 0
         for number, row in enumerate(rows):
             values = self._table._values(row)
-            self._check(values, number, rows)
+            id_, text = values[0], values[self._text_at]
+            # The plain case is told in one line, for it is met millions of times.
+            if type(id_) is not str or type(text) is not str or not id_ or not text or text.isspace():
+                self._check(values, number, rows)
             held.append(values)
-            characters += len(values[self._text_at])
+            characters += len(text)
             if len(held) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
                 yield held
                 held, characters = [], 0
@@ -248,17 +258,17 @@ class _TableWriter(Generic[Row]):
             yield held
 
     def _check(self, values: tuple[str, ...], number: int, rows: Iterable[Row]) -> None:
-        text = values[self._text_at]
-        if all(type(value) is str for value in values) and values[0] and text and not text.isspace():
-            return
         for name, value in zip(self._table.columns, values, strict=True):
             if not isinstance(value, str):
                 self._refuse(
                     f"the {name} of {self._table.kind} {values[0]!r} is {value!r}", number, rows, "text"
                 )
+            if not _encodes(value):
+                problem = f"the {name} of {self._table.kind} {values[0]!r} has half of a surrogate pair"
+                self._refuse(problem, number, rows, "valid Unicode")
         if not values[0]:
             self._refuse(f"a {self._table.kind} has an empty id", number, rows, "an id")
-        if not text.strip():
+        if not values[self._text_at].strip():
             self._refuse(f"the text of {self._table.kind} {values[0]!r} is empty", number, rows, "some text")
 
     def _refuse(self, problem: str, number: int, rows: Iterable[Row], expected: str) -> NoReturn:
@@ -270,15 +280,12 @@ class _TableWriter(Generic[Row]):
     def _batch(self, held: list[tuple[str, ...]], rows: Iterable[Row]) -> pa.RecordBatch:
         try:
             columns = [pa.array(values, pa.string()) for values in zip(*held, strict=True)]
-        except UnicodeEncodeError:
-            first = len(self._hashes)
-            bad = next(i for i, values in enumerate(held) if not all(map(_encodes, values)))
-            self._refuse(
-                f"{self._table.kind} {held[bad][0]!r} has half of a surrogate pair",
-                first + bad,
-                rows,
-                "valid Unicode",
-            )
+            sound = not any(column.null_count for column in columns)
+        except (UnicodeEncodeError, pa.ArrowException):
+            sound = False
+        if not sound:
+            for number, values in enumerate(held, start=len(self._hashes)):
+                self._check(values, number, rows)
         self._digest.update(columns)
         self._hashes.frombytes(hash_ids([values[0] for values in held]).tobytes())
         return pa.record_batch(columns, schema=self._schema)

@@ -100,6 +100,8 @@ def _query(line: str) -> Query:
 def write_beir(dataset: RetrievalDataset, folder: str | os.PathLike[str]) -> None:
     """Write a data set as a BEIR folder, plain files. Training passages have no place in it and are left out.
 
+    The queries of all splits stand in one file, each once, those of the first split first.
+
     Raises:
         InputError: when two splits have a query with the same id and different texts; for an id with a tab or
             a line end.

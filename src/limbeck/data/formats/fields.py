@@ -44,7 +44,7 @@ def json_text(record: dict[str, Any], key: str, *, optional: bool = False) -> st
     return value
 
 
-def _required(record: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - JSON is anything
+def _required(record: dict[str, Any], key: str) -> Any:
     if key not in record:
         found = ", ".join(map(repr, record)) or "none"
         raise InputError(f"there is no key {key!r} (found: {found})", expected=f"an object with {key!r}")

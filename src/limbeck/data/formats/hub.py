@@ -90,7 +90,7 @@ class _Hub:
         self._cache = cache
 
     # The library is untyped, so what it takes and gives is Any.
-    def call(self, function: str, name: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+    def call(self, function: str, name: str, *arguments: Any, **options: Any) -> Any:
         try:
             return getattr(self._library, function)(name, *arguments, **options)
         except FileNotFoundError as error:  # which DatasetNotFoundError is
@@ -99,10 +99,10 @@ class _Hub:
             ) from None
         except OSError as error:
             raise _no_network(name, error) from None
-        except ValueError as error:
+        except (ValueError, self._library.exceptions.DatasetsError) as error:
             raise InputError(f"data set {name!r} cannot be read ({error})") from None
 
-    def load(self, name: str, config: str | None) -> Any:  # noqa: ANN401
+    def load(self, name: str, config: str | None) -> Any:
         return self.call("load_dataset", name, config, cache_dir=self._cache)
 
     def rows(self, name: str, config: str) -> Iterator[dict[str, Any]]:
@@ -200,13 +200,13 @@ def _ir_queries(part: IrDataset) -> Iterator[Query]:
     return map(_ir_query, part.queries_iter())
 
 
-def _ir_passage(document: Any) -> Passage:  # noqa: ANN401 - a named tuple of each data set's own
+def _ir_passage(document: Any) -> Passage:
     title = getattr(document, "title", None) or ""
     text = document.text if hasattr(document, "text") else document.default_text()
     return Passage(document.doc_id, text, title if hasattr(document, "text") else "")
 
 
-def _ir_query(query: Any) -> Query:  # noqa: ANN401 - a named tuple of each data set's own
+def _ir_query(query: Any) -> Query:
     return Query(query.query_id, query.text if hasattr(query, "text") else query.default_text())
 
 

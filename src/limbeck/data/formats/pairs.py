@@ -41,7 +41,7 @@ def read_pairs(path: str | os.PathLike[str], *, fields: tuple[str, str, str] = C
         return SentencePairs.of(Records(path, _json_parser(fields)))
     header = first.split("\t")
     missing = [name for name in fields if name not in header]
-    if first and missing:
+    if missing:
         raise InputError(
             f"there is no column {missing[0]!r} (found: {', '.join(map(repr, header))})",
             path=path,

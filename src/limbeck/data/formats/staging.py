@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from limbeck.data.dataset import DATASET_FILES, judgements_file, queries_file
 from limbeck.data.files import atomic_folder
-from limbeck.data.queries import Queries, Query
+from limbeck.data.queries import Queries
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from limbeck.data.judgements import Judgements
@@ -24,8 +26,8 @@ def dataset_folder(into: str | os.PathLike[str]) -> Iterator[Path]:
         yield staging
 
 
-def write_split(folder: Path, split: str, queries: Iterable[Query], judgements: Judgements) -> None:
-    """Write the judgements of a split, and those of the queries that they name."""
-    wanted = set(judgements.query_ids)
-    Queries.write(folder / queries_file(split), (query for query in queries if query.id in wanted))
+def write_split(folder: Path, split: str, queries: Queries, judgements: Judgements) -> None:
+    """Write the judgements of a split, and those of the queries that they name, in the order of `queries`."""
+    rows = np.sort(queries.rows(judgements.query_ids))
+    Queries.write(folder / queries_file(split), queries.take(rows))
     judgements.write(folder / judgements_file(split))
