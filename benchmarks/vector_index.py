@@ -9,7 +9,7 @@ The vectors are random around random centres in fewer dimensions than they have,
 weights are random, with an interaction part that moves the logits by a stated share of what the cosine part
 does. Times are real; recall on other data and of a trained module will differ.
 
-    python benchmarks/vector_index.py --passages 50000 --json vector_index.json
+    python benchmarks/vector_index.py --passages 20000 --json vector_index.json
 """
 
 from __future__ import annotations
@@ -197,8 +197,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--passages", type=int, default=50_000)
-    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--passages", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=50)
     parser.add_argument(
         "--first-stage",
         nargs="+",
