@@ -83,11 +83,12 @@ class Mining(Section):
 class FineTuning(Section):
     """How a cross-encoder learns from positives and mined negatives."""
 
-    negatives: int = Field(5, ge=1)
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(5e-5, gt=0)
+    base: str | None = Field(None, description="What it starts from; null takes the backbone.")
+    steps: int = Field(300, ge=1, description="Steps of the optimiser.")
+    batch_size: int = Field(8, ge=1, description="Lists a step.")
+    negatives: int = Field(3, ge=1, description="Mined negatives a list.")
+    learning_rate: float = Field(7e-5, gt=0)
+    checkpoint_every: int = Field(50, ge=1)
 
 
 class CrossEncoderMember(Section):
@@ -161,7 +162,9 @@ class D2LLMRecipe(Section):
 class ListLossRecipe(Section):
     """A loss on the teacher's rank list, with the in-batch cross-entropy."""
 
-    kind: Literal["kl", "margin_mse", "rank_net", "list_net", "list_mle", "lambda"]
+    kind: Literal[
+        "kl_divergence", "lambda_loss", "list_mle", "list_net", "margin_mse", "rank_imitation", "rank_net"
+    ]
     in_batch: float = Field(1.0, ge=0)
     weight: float = Field(1.0, gt=0)
 
@@ -227,7 +230,7 @@ class Recipe(Section):
     mining: Mining = Mining()
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()
-    loss: Loss = ListLossRecipe(kind="kl")
+    loss: Loss = ListLossRecipe(kind="kl_divergence")
     training: Training = Training()
     baseline: BaselineTraining = BaselineTraining()
     index: IndexRecipe = IndexRecipe()
@@ -237,10 +240,10 @@ class Recipe(Section):
     def _no_contradictions(self) -> Self:
         if self.training.hard_negatives == 0 and self.mining.random == 0 and self.loss.in_batch == 0:
             raise ValueError("no negatives: hard_negatives, mining.random and loss.in_batch are all 0")
-        kinds = [member.kind for member in self.teacher.members]
-        if "run" in kinds and self.mining.random:
+        members = self.teacher.members
+        if self.mining.random and any(isinstance(member, RunMember) for member in members):
             raise ValueError("a run file scores no random passages: set mining.random to 0")
-        if kinds == ["bi-encoder"] and self.teacher.members[0].model is None:
+        if members == (BiEncoderMember(kind="bi-encoder"),):
             raise ValueError("the teacher is the student's own start: name another member or model")
         if self.evaluation.depth < 10:
             raise ValueError("evaluation.depth must reach 10, the depth of nDCG@10")

@@ -22,15 +22,16 @@ from limbeck.data import RankedList
 from limbeck.data.files import atomic_folder
 from limbeck.encoders import encode, load_encoder, weights_digest
 from limbeck.errors import InputError
+from limbeck.mining.blocks import blocks_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from limbeck.data import Passages, Queries
+    from limbeck.data import Passages, Query
 
 ENCODE_BLOCK = 2048
 SEARCH_BLOCK = 16_384
@@ -78,11 +79,11 @@ class DenseMiner:
             self._encode(settings, progress)
         self._vectors: NDArray[np.float32] = np.load(self.folder / _VECTORS, mmap_mode="r")
 
-    def mine(self, queries: Queries, depth: int) -> Iterator[RankedList]:
+    def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
         """One list of `depth` passages (or all, when there are fewer) for each query."""
         if depth < 1:
             raise InputError(f"the depth is {depth}", expected="at least 1")
-        for block in queries.batches(QUERY_BLOCK):
+        for block in blocks_of(queries, QUERY_BLOCK):
             vectors = encode(self._model, [query.text for query in block], self._batch_size, query=True)
             rows, scores = top_rows(vectors, self._vectors, depth)
             for query, query_rows, query_scores in zip(block, rows, scores, strict=True):

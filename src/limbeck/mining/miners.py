@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from limbeck.data import RankedList, Rankings, RankingsWriter, fuse
 from limbeck.errors import InputError
+from limbeck.mining.blocks import blocks_of
 from limbeck.mining.bm25 import BM25, K1, B
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from limbeck.data import Judgements, Passages, Queries
+    from limbeck.data import Judgements, Passages, Query
 
 QUERY_BLOCK = 256
 
@@ -30,7 +31,7 @@ class Miner(Protocol):
         """The source that its rankings name."""
         ...
 
-    def mine(self, queries: Queries, depth: int) -> Iterator[RankedList]:
+    def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
         """One list for each query, in their order, each with at most `depth` passages, best first."""
         ...
 
@@ -56,9 +57,9 @@ class BM25Miner:
         """Index the passages; see `BM25.build`."""
         return cls(BM25.build(passages, language, k1=k1, b=b))
 
-    def mine(self, queries: Queries, depth: int) -> Iterator[RankedList]:
+    def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
         """One list for each query; empty where no word of the query occurs in the corpus."""
-        for block in queries.batches(QUERY_BLOCK):
+        for block in blocks_of(queries, QUERY_BLOCK):
             found = self.bm25.iter_search([query.text for query in block], depth)
             for query, (rows, scores) in zip(block, found, strict=True):
                 yield RankedList(query.id, self.bm25.passages.ids(rows), scores)
@@ -87,7 +88,7 @@ class UnionMiner:
         """The names of the members, joined by "+"."""
         return "+".join(miner.name for miner in self.miners)
 
-    def mine(self, queries: Queries, depth: int) -> Iterator[RankedList]:
+    def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
         """One fused list for each query; the members advance together, a query at a time."""
         found = (miner.mine(queries, self.member_depth or depth) for miner in self.miners)
         for lists in zip(*found, strict=True):
@@ -97,7 +98,7 @@ class UnionMiner:
 def mine_to(
     path: str | os.PathLike[str],
     miner: Miner,
-    queries: Queries,
+    queries: Iterable[Query],
     depth: int,
     *,
     skip: Judgements | None = None,

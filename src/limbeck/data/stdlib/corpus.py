@@ -1,5 +1,7 @@
-"""The embedded corpus: the standard library as passages, summaries as training queries, and hand-written
-questions to measure by. `docs/embedded-corpus.md` tells how and why.
+"""The embedded corpus: the standard library as a retrieval data set.
+
+Names are passages, summary lines are training queries, hand-written questions measure.
+`docs/embedded-corpus.md` tells how and why.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import inspect
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -102,12 +102,10 @@ def _from_runtime() -> Iterator[Documented]:
 def _from_module(module: ModuleType, name: str, seen: set[int]) -> Iterator[Documented]:
     if (docstring := _docstring(module)) is not None:
         yield Documented(name, "", docstring)
-    for attribute, value in sorted(_public_members(module).items()):
-        if (
-            id(value) in seen
-            or _is_alias(module, attribute, value)
-            or _defined_elsewhere(value, module.__name__)
-        ):
+    members = _public_members(module)
+    for attribute, value in sorted(members.items()):
+        alias = _is_alias(attribute, value, members)
+        if id(value) in seen or alias or _defined_elsewhere(value, module.__name__):
             continue
         seen.add(id(value))
         yield from _from_object(value, f"{name}.{attribute}")
@@ -128,7 +126,7 @@ def _public_members(module: ModuleType) -> dict[str, object]:
     return members
 
 
-def _is_alias(attribute: str, value: object, members: dict[str, object]) -> bool:
+def _is_alias(attribute: str, value: object, members: Mapping[str, object]) -> bool:
     """Whether a module has the same thing under its own name too: `array.ArrayType` is `array.array`."""
     name = getattr(value, "__name__", attribute)
     return name != attribute and name in members

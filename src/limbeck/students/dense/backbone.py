@@ -72,7 +72,7 @@ def load_backbone(name: str, max_length: int, device: str | None = None) -> Sent
 
 
 def pooling_mode(model: SentenceTransformer) -> str:
-    """The pooling that a backbone was trained with: `mean`, `cls`, `lasttoken`, …
+    """The pooling that a backbone was trained with: `mean`, `cls`, `lasttoken`, and so on.
 
     Raises:
         InputError: it has no pooling module, or concatenates several poolings.

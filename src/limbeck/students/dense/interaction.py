@@ -5,7 +5,6 @@ D2LLM, arXiv 2406.17262, section 3.2.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -15,6 +14,9 @@ from torch import Tensor, nn
 #: Task types, each with a branch of its own: the texts say the same; the passage answers the query.
 TASKS = ("symmetric", "asymmetric")
 COSINE_SCALE = 20.0
+
+#: What the library passes to `Module.load` that says where on the hub weights are.
+_HUB_OPTIONS = ("token", "cache_folder", "revision", "local_files_only")
 
 
 class Interaction(NamedTuple):
@@ -106,12 +108,9 @@ class InteractionModule(Module):
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
 
     @classmethod
-    def load(cls, model_name_or_path: str | Path, subfolder: str = "", **kwargs: Any) -> Self:
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:  # type: ignore[override]
         """Reads what `save` wrote, from a folder or from the hub."""
-        hub = {
-            k: v for k, v in kwargs.items() if k in {"token", "cache_folder", "revision", "local_files_only"}
-        }
-        config = cls.load_config(str(model_name_or_path), subfolder=subfolder, **hub)
-        return cls.load_torch_weights(
-            str(model_name_or_path), subfolder=subfolder, model=cls(**config), **hub
-        )
+        hub = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
+        module = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
+        cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=module, **hub)
+        return module

@@ -85,11 +85,13 @@ class ListObjective:
     Args:
         name: of the list loss, for the log.
         list_loss: on logits and teacher scores (batch, list).
+        weight: of the list loss.
         in_batch_weight: of the cross-entropy of the positive among the passages of the batch.
     """
 
     name: str
     list_loss: ListLoss
+    weight: float = 1.0
     in_batch_weight: float = 1.0
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
@@ -99,7 +101,7 @@ class ListObjective:
         student = torch.cat([batch.lists, batch.pool], dim=1)
         teacher = torch.cat([targets.teacher, targets.pool_teacher], dim=1)
         mask = torch.cat([targets.mask, targets.pool_teacher_mask], dim=1)
-        parts = {self.name: self.list_loss(student, teacher, mask)}
+        parts = {self.name: self.weight * self.list_loss(student, teacher, mask)}
         if self.in_batch_weight:
             ranked = in_batch_cross_entropy(batch.pool, batch.positive, targets.candidates)
             parts["in_batch"] = self.in_batch_weight * ranked
@@ -170,7 +172,7 @@ class StudentLoss(nn.Module):
         lengths = features["attention_mask"].sum(1)
         order = lengths.argsort(descending=True, stable=True)
         vectors = []
-        for rows in order.split(self.chunk):
+        for rows in torch.split(order, self.chunk):
             longest = int(lengths[rows[0]])
             part = {key: _trimmed(value[rows], longest, features) for key, value in features.items()}
             vectors.append(self.model(part)["sentence_embedding"].float())

@@ -5,13 +5,15 @@ Lee et al. 2019, *Set Transformer*, section 3.2; used by D2LLM, arXiv 2406.17262
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from sentence_transformers.base.modules import Module
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
+
+#: What the library passes to `Module.load` that says where on the hub weights are.
+_HUB_OPTIONS = ("token", "cache_folder", "revision", "local_files_only")
 
 
 class AttentionPooling(nn.Module):
@@ -47,7 +49,8 @@ class AttentionPooling(nn.Module):
         attended, _ = self.attention(seeds, tokens, tokens, key_padding_mask=mask == 0, need_weights=False)
         pooled = self.attention_norm(seeds + attended)
         pooled = self.output_norm(pooled + torch.relu(self.feed_forward(pooled)))
-        return pooled.squeeze(1)
+        squeezed: Tensor = pooled.squeeze(1)
+        return squeezed
 
 
 class PMA(Module):
@@ -91,7 +94,7 @@ class PMA(Module):
         self.pooling_mode = pooling_mode
         self.attention_pooling = AttentionPooling(embedding_dimension, heads)
         if start == "backbone":
-            self.base = Pooling(embedding_dimension, pooling_mode)
+            self.base = Pooling(embedding_dimension, pooling_mode)  # type: ignore[no-untyped-call]
             self.branch = nn.Linear(embedding_dimension, embedding_dimension)
             nn.init.zeros_(self.branch.weight)
             nn.init.zeros_(self.branch.bias)
@@ -115,12 +118,9 @@ class PMA(Module):
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
 
     @classmethod
-    def load(cls, model_name_or_path: str | Path, subfolder: str = "", **kwargs: Any) -> Self:
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:  # type: ignore[override]
         """Reads what `save` wrote, from a folder or from the hub."""
-        hub = {
-            k: v for k, v in kwargs.items() if k in {"token", "cache_folder", "revision", "local_files_only"}
-        }
-        config = cls.load_config(str(model_name_or_path), subfolder=subfolder, **hub)
-        return cls.load_torch_weights(
-            str(model_name_or_path), subfolder=subfolder, model=cls(**config), **hub
-        )
+        hub = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
+        module = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
+        cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=module, **hub)
+        return module

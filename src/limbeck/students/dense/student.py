@@ -6,7 +6,7 @@ those of any other do, and its last module scores pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from limbeck.encoders import encode
 from limbeck.errors import InputError
 from limbeck.indexes.vectors import InteractionWeights
 from limbeck.students.dense.backbone import load_backbone, pooling_mode
 from limbeck.students.dense.interaction import InteractionModule
 from limbeck.students.dense.pooling import PMA
-from limbeck.students.dense.precision import autocast
 
 
 class DenseStudent:
@@ -114,73 +114,36 @@ class DenseStudent:
         self.model.save(str(folder), create_model_card=False)
 
     def encode(
-        self, texts: Sequence[str], *, batch_size: int = 64, progress: Callable[[int], None] | None = None
+        self, texts: Sequence[str], *, batch_size: int = 64, query: bool = False
     ) -> NDArray[np.float32]:
         """Vectors of texts: (texts, dimension), L2-normalised."""
-        return encode(self.model, texts, batch_size=batch_size, progress=progress)
+        return encode(self.model, texts, batch_size, query=query)
 
     @torch.inference_mode()
     def score(self, query: str, passages: Sequence[str], task: str = "asymmetric") -> NDArray[np.float32]:
         """Logits of a query with each passage: (passages,)."""
-        vectors = torch.from_numpy(self.encode([query, *passages])).to(self.model.device)
-        return self.interaction.score(vectors[:1], vectors[1:].unsqueeze(0), task).logits[0].cpu().numpy()
+        asked = torch.from_numpy(self.encode([query], query=True)).to(self.model.device)
+        given = torch.from_numpy(self.encode(passages)).to(self.model.device)
+        logits: NDArray[np.float32] = (
+            self.interaction.score(asked, given.unsqueeze(0), task).logits[0].cpu().numpy()
+        )
+        return logits
 
     def interaction_weights(self, task: str = "asymmetric") -> InteractionWeights:
         """The interaction module as plain arrays, for an index."""
-        iem = self.interaction
-
-        def array(tensor: torch.Tensor) -> NDArray[np.float32]:
-            return tensor.detach().float().cpu().numpy()
-
-        cosine = iem.start == "cosine"
+        weights = {
+            name: value.detach().float().cpu().numpy()
+            for name, value in self.interaction.state_dict().items()
+        }
         return InteractionWeights(
-            query_half=array(iem.query_half.weight),
-            hidden_bias=array(iem.query_half.bias),
-            passage_half=array(iem.passage_half.weight),
-            branch=array(iem.branches[task].weight),
-            branch_bias=array(iem.branches[task].bias),
-            output=array(iem.outputs[task].weight[0]),
-            output_bias=float(iem.outputs[task].bias),
-            cosine_scale=float(iem.cosine_scale) if cosine else 0.0,
-            cosine_bias=float(iem.cosine_bias) if cosine else 0.0,
+            query_half=weights["query_half.weight"],
+            hidden_bias=weights["query_half.bias"],
+            passage_half=weights["passage_half.weight"],
+            branch=weights[f"branches.{task}.weight"],
+            branch_bias=weights[f"branches.{task}.bias"],
+            output=weights[f"outputs.{task}.weight"][0],
+            output_bias=float(weights[f"outputs.{task}.bias"][0]),
+            # The published start has no cosine part.
+            cosine_scale=float(weights.get("cosine_scale", 0.0)),
+            cosine_bias=float(weights.get("cosine_bias", 0.0)),
         )
-
-
-def encode(
-    model: SentenceTransformer,
-    texts: Sequence[str],
-    *,
-    batch_size: int = 64,
-    progress: Callable[[int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Vectors of texts by any encoder, in the fastest precision that the device computes well.
-
-    Args:
-        model: a student or any other `SentenceTransformer`.
-        texts: what to encode, in any order of length.
-        batch_size: texts a forward pass; texts of like length go together.
-        progress: called with the number of texts done since the last call.
-
-    Returns:
-        (texts, dimension), L2-normalised.
-    """
-    if not texts:
-        return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
-    order = np.argsort([-len(text) for text in texts], kind="stable")
-    out: NDArray[np.float32] | None = None
-    with autocast(model.device):
-        for start in range(0, len(texts), batch_size):
-            rows = order[start : start + batch_size]
-            block = model.encode(
-                [texts[row] for row in rows],
-                batch_size=batch_size,
-                normalize_embeddings=True,
-                show_progress_bar=False,
-            )
-            if out is None:
-                out = np.empty((len(texts), block.shape[1]), dtype=np.float32)
-            out[rows] = block
-            if progress is not None:
-                progress(len(rows))
-    assert out is not None  # noqa: S101 - there is at least one text
-    return out

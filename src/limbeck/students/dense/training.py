@@ -16,13 +16,13 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from limbeck.checkpoints import last_whole_checkpoint
 from limbeck.data import Judgements, Passages, Queries
+from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
 from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import Objective, StudentLoss
-from limbeck.students.dense.precision import supports_bf16
 from limbeck.students.dense.student import DenseStudent
 
 _LIST_FEATURES = Features(
@@ -165,7 +165,7 @@ def _train(
     settings: TrainingSettings,
     work_dir: Path,
     *,
-    collator: ListCollator | None = None,
+    collator: Any = None,
     rates: dict[str, float] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
@@ -200,8 +200,8 @@ def _train(
         data_collator=collator,
         callbacks=list(callbacks),
     )
-    checkpoint = get_last_checkpoint(str(work_dir)) if work_dir.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    checkpoint = last_whole_checkpoint(work_dir)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
 
 

@@ -1,0 +1,8 @@
+"""The stages that a recipe runs, and the folder in which it runs them."""
+
+from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.progress import Progress, Silent
+from limbeck.pipeline.run import Run, Stage, run_stages
+from limbeck.pipeline.stages import STAGES
+
+__all__ = ["STAGES", "Progress", "Run", "RunFolder", "Silent", "Stage", "run_stages"]

@@ -1,0 +1,140 @@
+"""The stages of the student: it learns, so does its plain competitor, and the corpus is indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.data import Passages, Rankings
+from limbeck.encoders import encode
+from limbeck.indexes.vectors import VectorIndex, two_stage_recall
+from limbeck.losses import LIST_LOSSES, D2LLMLoss
+from limbeck.mining import DenseMiner
+from limbeck.pipeline.candidates import clear, training_queries
+from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.run import Run
+from limbeck.pipeline.trainer_progress import TrainerProgress
+from limbeck.recipes import D2LLMRecipe, Recipe
+from limbeck.students.dense.backbone import load_backbone
+from limbeck.students.dense.lists import training_lists
+from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective
+from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
+from limbeck.students.dense.student import DenseStudent
+from limbeck.students.dense.training import TrainingSettings, train_in_batch, train_student
+
+#: Texts encoded between two reports of progress.
+BLOCK = 256
+MODEL = "model"
+
+
+def distil_settings(recipe: Recipe) -> object:
+    """What the student depends on."""
+    return [recipe.student, recipe.loss, recipe.training, recipe.backbone, recipe.max_length, recipe.seed]
+
+
+def distil(run: Run, work: Path) -> None:
+    """Teaches the student the teacher's rankings; leaves `student/` and `curve.json`."""
+    recipe = run.recipe
+    options = recipe.student.model_dump()
+    student = DenseStudent.start(
+        recipe.backbone, max_length=recipe.max_length, seed=recipe.seed, device=recipe.device, **options
+    )
+    lists = training_lists(
+        Rankings.open(run.folder / "teach" / "candidates.arrow"),
+        Rankings.open(run.folder / "teach" / "easy.arrow"),
+        training_queries(run)[1],
+        hard_negatives=recipe.training.hard_negatives,
+        seed=recipe.seed,
+    )
+    settings = recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight"})
+    outcome = train_student(
+        student,
+        lists,
+        queries=run.dataset.queries["train"],
+        passages=run.dataset.training_view,
+        objective=_objective(recipe),
+        settings=TrainingSettings(seed=recipe.seed, **settings),
+        work_dir=work / "checkpoints",
+        cosine_weight=recipe.training.cosine_weight,
+        callbacks=[TrainerProgress(run.progress, "distilling")],
+    )
+    student.save(work / STUDENT)
+    write_json(work / "curve.json", outcome.curve)
+    clear(work / "checkpoints")
+
+
+def _objective(recipe: Recipe) -> Objective:
+    loss = recipe.loss
+    if isinstance(loss, D2LLMRecipe):
+        return D2LLMObjective(
+            D2LLMLoss(
+                contrastive_weight=loss.contrastive,
+                rank_weight=loss.rank,
+                hard_easy_weight=loss.hard_easy,
+                in_batch_weight=loss.in_batch,
+                temperature=loss.temperature,
+            )
+        )
+    return ListObjective(loss.kind, LIST_LOSSES[loss.kind], loss.weight, loss.in_batch)
+
+
+def baseline_settings(recipe: Recipe) -> object:
+    """What the fine-tuned backbone depends on."""
+    return [recipe.baseline, recipe.backbone, recipe.max_length, recipe.evaluation.depth, recipe.seed]
+
+
+def fine_tune_baseline(run: Run, work: Path) -> None:
+    """Fine-tunes the backbone with in-batch negatives; leaves `model/`, its vectors and `curve.json`."""
+    recipe = run.recipe
+    queries, judgements = training_queries(run)
+    model = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
+    outcome = train_in_batch(
+        model,
+        judgements,
+        queries=queries,
+        passages=run.dataset.training_view,
+        settings=TrainingSettings(seed=recipe.seed, **recipe.baseline.model_dump()),
+        work_dir=work / "checkpoints",
+        callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
+    )
+    model.save(str(work / MODEL), create_model_card=False)
+    write_json(work / "curve.json", outcome.curve)
+    with run.progress.task("encoding passages with it", len(run.dataset.passages)) as advance:
+        DenseMiner(model, run.dataset.passages, folder=work, progress=advance)
+    clear(work / "checkpoints")
+
+
+def index_settings(recipe: Recipe) -> object:
+    """What the index depends on."""
+    return recipe.index
+
+
+def build_index(run: Run, work: Path) -> None:
+    """Encodes the corpus with the student, the passage half of the interaction included.
+
+    Leaves `vectors/` and `index.json`, which also tells what two stages lose against exhaustive scoring,
+    measured on the dev queries.
+    """
+    student = DenseStudent.load(run.folder / "distil" / STUDENT, run.recipe.device)
+    passages = run.dataset.passages
+    with run.progress.task("encoding passages with the student", len(passages)) as advance:
+        vectors = _encoded(student, passages, advance)
+        index = VectorIndex.build(work / INDEX, vectors, iter(passages.ids()), student.interaction_weights())
+    asked = encode(student.model, run.dataset.queries["dev"].texts(), query=True)
+    depths = [depth for depth in (200, 1000) if depth <= len(passages)]
+    recall = {str(depth): two_stage_recall(index, asked, 10, depth) for depth in depths}
+    for depth, share in recall.items():
+        run.progress.note(f"two stages with {depth} candidates find {share:.1%} of the exhaustive top 10")
+    settings = {"candidates": run.recipe.index.candidates, "size_bytes": index.size_bytes, "recall": recall}
+    write_json(work / SETTINGS, settings)
+
+
+def _encoded(
+    student: DenseStudent, passages: Passages, advance: Callable[[int], None]
+) -> Iterator[NDArray[np.float32]]:
+    for block in passages.batches(BLOCK):
+        yield student.encode([passage.content for passage in block])
+        advance(len(block))

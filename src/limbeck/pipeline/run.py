@@ -1,0 +1,122 @@
+"""Running a recipe: its stages in order, each once, each from what the ones before it left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limbeck.data.dataset import RetrievalDataset, open_dataset
+from limbeck.errors import InputError
+from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.progress import Progress, Silent
+from limbeck.recipes import Recipe, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """One recipe in one folder: what a stage is given.
+
+    Args:
+        recipe: what to do.
+        folder: where everything is kept.
+        progress: is told what happens.
+        anyway: goes on with a teacher that the audit finds no better than the student's start.
+    """
+
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, progress: Progress | None = None, *, anyway: bool = False
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.progress: Progress = progress or Silent()
+        self.anyway = anyway
+
+    @cached_property
+    def dataset(self) -> RetrievalDataset:
+        """What the first stage left."""
+        return open_dataset(self.folder / "data")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run.
+
+    Attributes:
+        name: of its folder.
+        title: what the user reads.
+        after: the stages whose folders it reads.
+        settings: the parts of a recipe that its result depends on; when they change it runs again.
+        work: does it, into a folder that may hold what an interrupted attempt left.
+    """
+
+    name: str
+    title: str
+    after: tuple[str, ...]
+    settings: Callable[[Recipe], object]
+    work: Callable[[Run, Path], None]
+
+
+def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -> None:
+    """Brings a run folder up to date.
+
+    A stage whose recipe and predecessors are what they were is not run again.
+
+    Args:
+        run: the recipe and its folder.
+        stages: in an order in which each comes after those that it reads.
+        until: the last stage to run; None runs all.
+
+    Raises:
+        InputError: another process works in the folder, or a stage refuses its input.
+    """
+    wanted = stages[: _position(stages, until) + 1]
+    with run.folder.locked(), _logging_to(run.folder / "log.txt"):
+        run.folder.write_recipe(run.recipe)
+        keys: dict[str, str] = {}
+        for number, stage in enumerate(wanted, start=1):
+            key = digest(stage.name, stage.settings(run.recipe), [keys[name] for name in stage.after])
+            keys[stage.name] = key
+            reused = run.folder.finished_key(stage.name) == key
+            run.progress.stage(number, len(wanted), stage.title, reused=reused)
+            if reused:
+                continue
+            logger.info("stage %s begins", stage.name)
+            with run.folder.working(stage.name, key) as work:
+                stage.work(run, work)
+            logger.info("stage %s is done in %.1f s", stage.name, run.folder.seconds(stage.name))
+            run.folder.write_manifest(keys)
+
+
+def _position(stages: Sequence[Stage], name: str | None) -> int:
+    if name is None:
+        return len(stages) - 1
+    names = [stage.name for stage in stages]
+    if name not in names:
+        raise InputError(f"there is no stage '{name}'", expected=f"one of {', '.join(names)}")
+    return names.index(name)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Appends what the library logs to a file, for as long as the run lasts."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    root = logging.getLogger("limbeck")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,197 @@
+"""The stages of the teacher: it is made, audited against the student's start, and asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from limbeck.data import Rankings
+from limbeck.data.formats.trec import read_run
+from limbeck.errors import InputError
+from limbeck.mining import BM25, drop_likely_positives
+from limbeck.pipeline.candidates import candidate_lists, open_bm25, training_queries
+from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.run import Run
+from limbeck.pipeline.trainer_progress import TrainerProgress
+from limbeck.recipes import (
+    BiEncoderMember,
+    Bm25Member,
+    CrossEncoderMember,
+    Member,
+    Recipe,
+    RunMember,
+)
+from limbeck.students.dense.backbone import load_backbone, locate_backbone
+from limbeck.teachers import (
+    BiEncoderTeacher,
+    BM25Teacher,
+    CrossEncoderTeacher,
+    EnsembleTeacher,
+    FineTuning,
+    RunFileTeacher,
+    ScoreCache,
+    Teacher,
+    TeacherNotBetterError,
+    audit,
+    fine_tune_cross_encoder,
+    fit_ensemble,
+    score_rankings,
+)
+
+#: Pairs scored and kept together: what a kill can cost, a few seconds of work.
+CHUNK = 256
+
+
+def teacher_settings(recipe: Recipe) -> object:
+    """What the members of the teacher depend on."""
+    return [recipe.teacher, recipe.backbone, recipe.seed]
+
+
+def prepare_teacher(run: Run, work: Path) -> None:
+    """Fine-tunes the members that have no weights yet, into `cross-encoder-<n>/`."""
+    for number, member in enumerate(run.recipe.teacher.members):
+        if isinstance(member, CrossEncoderMember) and member.model is None:
+            target = work / f"cross-encoder-{number}"
+            if (target / "model").is_dir():
+                continue
+            settings = member.fine_tuning.model_dump(exclude={"base"})
+            queries, judgements = training_queries(run)
+            fine_tune_cross_encoder(
+                locate_backbone(member.fine_tuning.base or run.recipe.backbone),
+                candidate_lists(run, "train"),
+                queries,
+                run.dataset.training_view,
+                judgements,
+                target,
+                FineTuning(**settings, max_length=run.recipe.teacher.max_length, seed=run.recipe.seed),
+                callbacks=[TrainerProgress(run.progress, "fine-tuning the cross-encoder")],
+            )
+
+
+def audit_settings(recipe: Recipe) -> object:
+    """The audit depends on what the stages before it left, and on the device only in its speed."""
+    return [recipe.max_length, recipe.seed]
+
+
+def audit_teacher(run: Run, work: Path) -> None:
+    """Scores the dev candidates with every member, fits the ensemble, and compares.
+
+    Leaves `teacher.json` (the numbers of the ensemble) and `audit.json`.
+
+    Raises:
+        TeacherNotBetterError: the teacher ranks no better than the student's start, and the run was not
+            told to go on anyway.
+    """
+    data, seed = run.dataset, run.recipe.seed
+    judgements = data.judgements["dev"]
+    candidates = candidate_lists(run, "dev")
+    members = _members(run, "dev")
+
+    def scored(teacher: Teacher) -> Rankings:
+        return _scored(run, teacher, candidates, "dev", f"dev candidates: {teacher.name}")
+
+    by_member = [scored(member) for member in members]
+    fit = fit_ensemble(by_member, judgements)
+    alone = len(members) == 1
+    start = BiEncoderTeacher(load_backbone(run.recipe.backbone, run.recipe.max_length, run.recipe.device))
+    report = audit(
+        by_member[0] if alone else fit.held_out,
+        scored(BM25Teacher(open_bm25(run))),
+        scored(start),
+        judgements,
+        seed=seed,
+    )
+    numbers = {name: value for name, value in asdict(fit).items() if name != "held_out"}
+    write_json(work / "teacher.json", numbers)
+    write_json(work / "audit.json", {**report.to_dict(), "rows": report.table_rows(), "ensemble": numbers})
+    run.progress.note(report.explanation)
+    if not report.passed and not run.anyway:
+        raise TeacherNotBetterError(f"{report.explanation} To go on all the same: --anyway")
+
+
+def teach_settings(recipe: Recipe) -> object:
+    """What the training scores depend on, beyond the audited teacher."""
+    return recipe.mining.false_negative_share
+
+
+def teach(run: Run, work: Path) -> None:
+    """Scores the training candidates: what the student will learn from."""
+    teacher = open_teacher(run, "train")
+    lists = candidate_lists(run, "train")
+    scored = _scored(run, teacher, lists, "train", "training candidates")
+    if (share := run.recipe.mining.false_negative_share) is not None:
+        scored = drop_likely_positives(scored, run.dataset.judgements["train"], share)
+    scored.write(work / "candidates.arrow")
+    easy = candidate_lists(run, "easy")
+    if len(easy):
+        easy = _scored(run, teacher, easy, "train", "easy passages")
+    easy.write(work / "easy.arrow")
+
+
+def open_teacher(run: Run, split: str) -> Teacher:
+    """The audited teacher: its one member, or the fitted ensemble.
+
+    Args:
+        run: a run whose audit is done.
+        split: whose queries it will score; training queries are asked against the training view.
+    """
+    numbers = json.loads((run.folder / "audit" / "teacher.json").read_text(encoding="utf-8"))
+    return EnsembleTeacher(
+        _members(run, split),
+        numbers["weights"],
+        numbers["means"],
+        numbers["stds"],
+        slope=numbers["slope"],
+        bias=numbers["bias"],
+    )
+
+
+def scored_by_teacher(run: Run, candidates: Rankings, split: str, title: str) -> Rankings:
+    """Candidates of a split with the audited teacher's scores."""
+    return _scored(run, open_teacher(run, split), candidates, split, title)
+
+
+def _scored(run: Run, teacher: Teacher, candidates: Rankings, split: str, title: str) -> Rankings:
+    data = run.dataset
+    passages = data.training_view if split == "train" else data.passages
+    with (
+        ScoreCache(run.folder / "scores.sqlite") as cache,
+        run.progress.task(title, len(candidates)) as advance,
+    ):
+        return score_rankings(
+            teacher, candidates, data.queries[split], passages, cache, chunk=CHUNK, progress=advance
+        )
+
+
+def _members(run: Run, split: str) -> list[Teacher]:
+    return [_member(run, member, number, split) for number, member in enumerate(run.recipe.teacher.members)]
+
+
+def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
+    recipe, data = run.recipe, run.dataset
+    if isinstance(member, Bm25Member):
+        if split == "train" and data.training_passages is not None:
+            return BM25Teacher(BM25.build(data.training_passages, recipe.language))
+        return BM25Teacher(open_bm25(run))
+    if isinstance(member, BiEncoderMember):
+        return BiEncoderTeacher(
+            load_backbone(member.model or recipe.backbone, recipe.max_length, recipe.device)
+        )
+    if isinstance(member, CrossEncoderMember):
+        fine_tuned = run.folder / "teacher" / f"cross-encoder-{number}" / "model"
+        return CrossEncoderTeacher(member.model or fine_tuned, max_length=recipe.teacher.max_length)
+    return _run_file(run, member, split)
+
+
+def _run_file(run: Run, member: RunMember, split: str) -> Teacher:
+    path = {"train": member.train, "dev": member.dev, "test": member.test}[split]
+    if path is None:
+        raise InputError(
+            f"the run-file teacher has no run for the {split} queries", remedy=f"name one under `{split}`"
+        )
+    data = run.dataset
+    passages = data.training_view if split == "train" else data.passages
+    return RunFileTeacher(
+        read_run(path, queries=data.queries[split], passages=passages), data.queries[split], passages
+    )

@@ -1,0 +1,113 @@
+"""From a question to passages: what a user of a finished run calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from limbeck.data import Passages, RankedList
+from limbeck.errors import InputError
+from limbeck.indexes.vectors import VectorIndex
+from limbeck.students.dense.student import DenseStudent
+
+STUDENT, INDEX, PASSAGES, SETTINGS = "student", "vectors", "data/passages.arrow", "index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that was found.
+
+    Attributes:
+        rank: 1 is best.
+        passage_id: its id.
+        score: the interaction module's logit.
+        title: of the passage.
+        text: of the passage.
+    """
+
+    rank: int
+    passage_id: str
+    score: float
+    title: str
+    text: str
+
+
+class DenseRetriever:
+    """A distilled student with its index.
+
+    Candidates come from the cosine part of the student; its interaction module ranks them.
+
+    Args:
+        student: encodes questions.
+        index: of the passages, built from the same student.
+        passages: their texts.
+        candidates: how many passages the interaction module looks at; at least as many as are asked for.
+
+    Example:
+        >>> retriever = DenseRetriever.open(Path("quickstart"))  # doctest: +SKIP
+        >>> retriever.search("remove duplicates but keep the order", k=3)[0].passage_id  # doctest: +SKIP
+        'builtins.dict.fromkeys'
+    """
+
+    def __init__(
+        self, student: DenseStudent, index: VectorIndex, passages: Passages, candidates: int = 1000
+    ) -> None:
+        self.student = student
+        self.index = index
+        self.passages = passages
+        self.candidates = candidates
+
+    @classmethod
+    def open(cls, run_folder: Path | str) -> DenseRetriever:
+        """The retriever of a finished run.
+
+        Raises:
+            InputError: the folder holds no run, or its index is not built yet.
+        """
+        folder = Path(run_folder)
+        index = folder / "index"
+        if not (index / SETTINGS).is_file():
+            known = (folder / "recipe.yaml").is_file()
+            raise InputError(
+                "the run has no index yet" if known else "this is not a run folder",
+                path=folder,
+                expected="a folder that `limbeck run` or `limbeck index` has filled",
+                remedy=f"`limbeck index {folder / 'recipe.yaml'} --out {folder}`" if known else None,
+            )
+        settings = json.loads((index / SETTINGS).read_text(encoding="utf-8"))
+        return cls(
+            DenseStudent.load(folder / "distil" / STUDENT),
+            VectorIndex.open(index / INDEX),
+            Passages.open(folder / PASSAGES),
+            settings["candidates"],
+        )
+
+    def search(self, query: str, k: int = 10) -> list[Hit]:
+        """The best passages for a question, best first.
+
+        Args:
+            query: the question; not blank.
+            k: how many; fewer where the corpus has fewer.
+        """
+        if not query.strip():
+            raise InputError("the question is empty", expected="some words to search for")
+        ranked = self.rank(query, k)
+        rows = self.passages.rows(ranked.passage_ids)
+        found = zip(rows, ranked.passage_ids, ranked.scores, strict=True)
+        return [
+            Hit(rank, passage_id, float(score), self.passages[int(row)].title, self.passages[int(row)].text)
+            for rank, (row, passage_id, score) in enumerate(found, start=1)
+        ]
+
+    def rank(self, query: str, k: int, query_id: str = "") -> RankedList:
+        """The best passages as a ranking, by the interaction module among the best by cosine."""
+        vector = self.student.encode([query], query=True)
+        rows, scores = self.index.search(vector, k, max(k, self.candidates))
+        return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
+
+    def rank_by_cosine(self, query: str, k: int, query_id: str = "") -> RankedList:
+        """The best passages by cosine alone: the first stage."""
+        vector = self.student.encode([query], query=True)
+        rows, scores = self.index.search_cosine(vector, k)
+        return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
