@@ -57,9 +57,12 @@ def build_stdlib(into: Path, *, max_queries_per_module: int = 150) -> RetrievalD
 
 
 def stdlib_fingerprint() -> str:
-    """Changes when the interpreter or the questions do; what was built for another is stale."""
-    questions = (files(__package__) / "questions.jsonl").read_bytes()
-    return hashlib.blake2b(sys.version.encode() + questions, digest_size=16).hexdigest()
+    """Changes when the interpreter, the questions or the way of harvesting do; older builds are stale."""
+    digest = hashlib.blake2b(sys.version.encode(), digest_size=16)
+    for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
+        if file.name.endswith((".py", ".jsonl")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _passage(entry: Documented, *, with_summary: bool) -> Passage:
