@@ -1,0 +1,229 @@
+"""Making a cross-encoder teacher where there is none: fine-tuned on positives and mined negatives.
+
+The loss is a softmax over one positive and k negatives of a query, cross-entropy with the positive: ListNet
+(Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007) with all the mass
+on the positive. Optimisation, mixed precision, checkpoints and going on are the library's trainer's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from datasets import Dataset
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from sentence_transformers.cross_encoder.losses import ListNetLoss
+from transformers import set_seed
+
+from limbeck.checkpoints import last_whole_checkpoint
+from limbeck.data.files import atomic_folder, atomic_path, make_folder
+from limbeck.encoders import load_cross_encoder, supports_bf16
+from limbeck.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from transformers import TrainerCallback
+
+    from limbeck.data import Judgements, Passages, Queries, Rankings
+
+# The softmax of (30, 0, ..., 0) is one-hot to 1e-13, and ListNetLoss takes labels through a softmax.
+_CERTAIN = 30.0
+# What is new on top of a backbone that was not a cross-encoder.
+_HEAD = r"(^|\.)(classifier|score|classification_head|pooler)\."
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a cross-encoder is fine-tuned.
+
+    The defaults suit a backbone of MiniLM's size that gets a new head; a published reranker wants a
+    learning rate of 2e-5 and `head_learning_rate` the same.
+
+    Attributes:
+        steps: optimiser steps, the budget of time: with MiniLM on 2 CPU cores with bfloat16 one takes about
+        1.4 s.
+        batch_size: lists a step.
+        negatives: negatives a list.
+        max_length: tokens of query and passage together.
+        learning_rate: of the backbone, after warm-up; it falls to 0 linearly.
+        head_learning_rate: of pooler and head, which may start at random.
+        warmup_ratio: share of the steps in which the learning rate rises.
+        weight_decay: of AdamW.
+        negative_depth: negatives are drawn from this many of a query's best candidates.
+        checkpoint_every: steps between checkpoints.
+        seed: of everything random.
+    """
+
+    steps: int = 300
+    batch_size: int = 8
+    negatives: int = 3
+    max_length: int = 160
+    learning_rate: float = 7e-5
+    head_learning_rate: float = 5e-4
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    negative_depth: int = 50
+    checkpoint_every: int = 100
+    seed: int = 0
+
+
+def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training set, where from, where to
+    base: str | os.PathLike[str],
+    rankings: Rankings,
+    queries: Queries,
+    passages: Passages,
+    judgements: Judgements,
+    output_dir: str | os.PathLike[str],
+    settings: FineTuning | None = None,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
+    """Fine-tune a cross-encoder, or go on from the last checkpoint in `output_dir`.
+
+    Args:
+        base: folder or hub id of a cross-encoder, or of any encoder, which then gets a new head of one logit.
+        rankings: mined candidates of the training queries; those that are judged relevant are not drawn as
+        negatives.
+        queries: the training queries.
+        passages: what is read of the passages.
+        judgements: of the training queries; each relevant passage takes its turn as the positive.
+        output_dir: where checkpoints and, in `model`, the result go.
+        settings: see FineTuning.
+        callbacks: of the trainer, for progress; `on_step_end` is called after each step.
+
+    Returns:
+        The folder of the model, for CrossEncoderTeacher. Its checkpoints are removed.
+
+    Raises:
+        InputError: when the base cannot be loaded, or no query has a relevant passage.
+
+    Example:
+        >>> folder = fine_tune_cross_encoder(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", mined, queries, passages, judgements, "work/teacher"
+        ... )
+        >>> teacher = CrossEncoderTeacher(folder)
+    """
+    settings = settings or FineTuning()
+    work_dir = Path(output_dir)
+    folder = work_dir / "model"
+    _forget_other_runs(
+        work_dir, settings, [str(base), *(t.fingerprint for t in (rankings, queries, passages, judgements))]
+    )
+    if folder.is_dir():
+        return folder
+    set_seed(settings.seed)  # before loading: the head may be drawn at random
+    model = load_cross_encoder(base, max_length=settings.max_length, num_labels=1)
+    device = model.device.type
+    arguments = CrossEncoderTrainingArguments(
+        output_dir=str(work_dir),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        learning_rate_mapping={_HEAD: settings.head_learning_rate},
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        bf16=supports_bf16(device),
+        use_cpu=device == "cpu",
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        save_total_limit=1,
+        logging_steps=max(1, settings.steps // 20),
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device == "cuda",
+    )
+    trainer = CrossEncoderTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_training_lists(rankings, queries, passages, judgements, settings),
+        loss=ListNetLoss(model, mini_batch_size=-1),
+        callbacks=list(callbacks),
+    )
+    checkpoint = last_whole_checkpoint(work_dir)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with atomic_folder(folder) as staging:
+        model.save_pretrained(str(staging))
+    _remove_checkpoints(work_dir)
+    return folder
+
+
+def _forget_other_runs(work_dir: Path, settings: FineTuning, inputs: Sequence[str]) -> None:
+    """Remove what a run with other settings or data left in the folder, so that nothing goes on from it."""
+    make_folder(work_dir)
+    wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2)
+    note = work_dir / "limbeck.json"
+    if not note.is_file() or note.read_text("utf-8") != wanted:
+        _remove_checkpoints(work_dir)
+        shutil.rmtree(work_dir / "model", ignore_errors=True)
+        with atomic_path(note) as temporary:
+            temporary.write_text(wanted, encoding="utf-8")
+
+
+def _remove_checkpoints(work_dir: Path) -> None:
+    for checkpoint in work_dir.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _training_lists(
+    rankings: Rankings, queries: Queries, passages: Passages, judgements: Judgements, settings: FineTuning
+) -> Dataset:
+    """As many lists as the steps need: (query, documents, labels), the positive first."""
+    drawn = islice(
+        _draw_lists(rankings, passages, judgements, settings), settings.steps * settings.batch_size
+    )
+    query_ids, lists = zip(*drawn, strict=True)
+    flat = passages.contents(np.concatenate(lists))
+    width = settings.negatives + 1
+    return Dataset.from_dict(
+        {
+            "query": queries.texts(query_ids),
+            "documents": [flat[start : start + width] for start in range(0, len(flat), width)],
+            "labels": [[_CERTAIN] + [0.0] * settings.negatives] * len(lists),
+        }
+    )
+
+
+def _draw_lists(
+    rankings: Rankings, passages: Passages, judgements: Judgements, settings: FineTuning
+) -> Iterator[tuple[str, list[int]]]:
+    """Without end: a query and the rows of a positive and of negatives; all positives, in random order.
+
+    Queries with too few candidates are filled up with passages drawn from the whole corpus.
+    """
+    positives = [
+        (query_id, passage_id)
+        for query_id in judgements.query_ids
+        for passage_id in judgements.relevant(query_id)
+    ]
+    if not positives:
+        raise InputError(
+            "no training query has a relevant passage", remedy="give judgements of training queries"
+        )
+    if len(passages) < 2:
+        raise InputError("there is one passage only", expected="passages to draw negatives from")
+    rng = np.random.default_rng(settings.seed)
+    while True:
+        for at in rng.permutation(len(positives)):
+            query_id, passage_id = positives[at]
+            judged = set(judgements.relevant(query_id))
+            candidates = [
+                other
+                for other in rankings.list_for(query_id).passage_ids[: settings.negative_depth + len(judged)]
+                if other not in judged
+            ]
+            taken = rng.choice(len(candidates), min(settings.negatives, len(candidates)), replace=False)
+            rows = passages.rows([passage_id, *(candidates[other] for other in taken)]).tolist()
+            spare = rng.integers(0, len(passages), settings.negatives + 1 - len(rows))
+            yield (
+                query_id,
+                [*rows, *(int(row) if row != rows[0] else (rows[0] + 1) % len(passages) for row in spare)],
+            )
