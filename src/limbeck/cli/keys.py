@@ -1,0 +1,67 @@
+"""The keys of a recipe, read from its types, so that the list cannot fall behind."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from limbeck.recipes import Recipe, Section
+
+
+def recipe_keys() -> Iterator[str]:
+    """A line a key: its path, what it is by default, what it means."""
+    yield from _keys(Recipe, "")
+
+
+def _keys(section: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        path = f"{prefix}{name}"
+        sections = list(_sections(field.annotation))
+        if not sections:
+            yield _line(path, field)
+        for kind in sections:
+            many = "[]" if get_origin(field.annotation) is tuple else ""
+            if "kind" in kind.model_fields:
+                yield f"{path}{many}.kind: {_kinds(kind)}" + _meaning(_summary(kind))
+                yield from (line for line in _keys(kind, f"{path}{many}.") if ".kind:" not in line)
+            else:
+                yield from _keys(kind, f"{path}.")
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)
+
+
+def _line(path: str, field: FieldInfo) -> str:
+    default = "required" if field.default is PydanticUndefined else json.dumps(field.default, default=str)
+    choices = _choices(field.annotation)
+    meaning = (field.description or "") + (f" One of {choices}." if choices else "")
+    return f"{path}: {default}" + _meaning(meaning.strip())
+
+
+def _choices(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (tuple, Union, types.UnionType):
+        return next((found for found in map(_choices, get_args(annotation)) if found), "")
+    return ""
+
+
+def _kinds(section: type[Section]) -> str:
+    return " | ".join(get_args(section.model_fields["kind"].annotation))
+
+
+def _summary(section: type[Section]) -> str:
+    return (section.__doc__ or "").strip().splitlines()[0]
+
+
+def _meaning(text: str) -> str:
+    return f"  # {text}" if text else ""

@@ -1,0 +1,103 @@
+"""What the verbs share that run a recipe: reading it, the display, Ctrl-C, and what is said at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from limbeck.cli.progress import RunDisplay, open_progress
+from limbeck.cli.screen import command, console, show_error, show_table
+from limbeck.errors import InputError
+from limbeck.recipes import Recipe, load_recipe
+
+_INTERRUPTED = 130
+#: Made by every run before anything else.
+_MARK = ".lock"
+
+
+def run_recipe(
+    verb: str,
+    recipe_path: Path,
+    out: Path | None,
+    settings: list[str],
+    *,
+    anyway: bool,
+    until: str | None = None,
+) -> Path:
+    """Runs a recipe, all of it or up to a stage.
+
+    Args:
+        verb: that the user called, for the command to go on with.
+        recipe_path: the YAML file.
+        out: the run folder; None takes `runs/<name of the file>`.
+        settings: `key=value`, over what the recipe says.
+        anyway: goes on with a teacher that is no better than the student's start.
+        until: the last stage; None runs all.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: the recipe or what it names is wrong, or the folder holds something else.
+        typer.Exit: with 130, after Ctrl-C.
+    """
+    recipe = load_recipe(recipe_path, settings)
+    folder = out or Path("runs") / recipe_path.stem
+    _check_folder(folder)
+    words = [verb, *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
+    words += [word for setting in settings for word in ("--set", setting)] + ["--anyway"] * anyway
+    try:
+        with open_progress(console()) as display:
+            _run(recipe, folder, display, anyway=anyway, until=until)
+    except KeyboardInterrupt as interruption:
+        where = f" in {display.current!r}" if display.current else ""
+        show_error(
+            f"stopped{where}. Finished stages and the teacher's scores are kept in {folder};"
+            f" to go on: {command(*words)}"
+        )
+        raise typer.Exit(_INTERRUPTED) from interruption
+    return folder
+
+
+def _run(recipe: Recipe, folder: Path, display: RunDisplay, *, anyway: bool, until: str | None) -> None:
+    try:
+        from limbeck.pipeline import STAGES, Run, RunFolder, run_stages  # noqa: PLC0415 - brings torch
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
+        ) from error
+    run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), STAGES, until=until)
+
+
+def _check_folder(folder: Path) -> None:
+    """Keeps a run out of a folder in which somebody keeps other things."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).exists():
+        raise InputError(
+            "the folder is not empty, and no run folder", path=folder, remedy="name a new one with --out"
+        )
+
+
+def show_results(folder: Path) -> None:
+    """The table of a finished run, and where everything lies."""
+    from limbeck.evaluation import Results  # noqa: PLC0415 - takes half a second
+
+    screen = console()
+    screen.print()
+    show_table(screen, Results.read(folder / "metrics.json").table_rows())
+    screen.print()
+    for title, name in (("Report", "report.html"), ("Figures", "metrics.json"), ("Runs", "runs")):
+        if (folder / name).exists():
+            screen.print(f"{title + ':':9}{folder / name}")
+    screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
+
+
+def show_stage(folder: Path, stage: str, recipe: Path, settings: list[str]) -> None:
+    """Where the result of a stage lies, and what comes next."""
+    screen = console()
+    screen.print()
+    screen.print(f"{'Done:':9}{folder / stage}")
+    if stage == "index":
+        screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    screen.print(f"{'Go on:':9}{command('run', recipe, '--out', folder, *sets)}")
