@@ -132,7 +132,7 @@ def encode(
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """A hash of all weights, 16 hexadecimal digits: the same wherever and in whatever precision they are held."""
+    """A hash of all weights, 16 hexadecimal digits: the same in whatever precision they are held."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 from limbeck.data import Rankings
 from limbeck.errors import InputError
@@ -258,24 +258,20 @@ class _Candidates:
 
     def fit_weights(self, queries: Sequence[int], pull: float) -> NDArray[np.float64]:
         """The weights (members,) that explain these queries best."""
-        spans = [
-            (
-                self.standard[self.ends[query] : self.ends[query + 1]],
-                self.target[self.ends[query] : self.ends[query + 1]],
-            )
-            for query in queries
-        ]
+        lengths = np.diff(self.ends)[queries]
+        rows = np.concatenate([np.arange(*self.ends[query : query + 2]) for query in queries])
+        features, target = self.standard[rows], self.target[rows]
+        starts = np.cumsum(lengths) - lengths
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            logits = features @ weights
+            logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)  # the softmax does not change
+            exponentials = np.exp(logits)
+            sums = np.add.reduceat(exponentials, starts)
             apart = weights - weights.mean()
-            value = pull * float(apart @ apart) + _RIDGE * float(weights @ weights)
-            gradient = 2 * pull * apart + 2 * _RIDGE * weights
-            for features, target in spans:
-                logits = features @ weights
-                log_sum = logsumexp(logits)
-                value += float(log_sum - target @ logits)
-                gradient += features.T @ (np.exp(logits - log_sum) - target)
-            return value, gradient
+            value = np.log(sums).sum() - target @ logits + pull * apart @ apart + _RIDGE * weights @ weights
+            gradient = features.T @ (exponentials / np.repeat(sums, lengths) - target)
+            return float(value), gradient + 2 * pull * apart + 2 * _RIDGE * weights
 
         start = np.ones(self.standard.shape[1])
         found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))

@@ -1,0 +1,174 @@
+"""Teachers that are neural networks, with tiny random ones."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from transformers import TrainerCallback
+
+from limbeck.checkpoints import last_whole_checkpoint
+from limbeck.data import Judgements
+from limbeck.encoders import weights_digest
+from limbeck.errors import InputError
+from limbeck.teachers import (
+    BiEncoderTeacher,
+    CrossEncoderTeacher,
+    FineTuning,
+    Teacher,
+    fine_tune_cross_encoder,
+)
+from tests.tiny_models import tiny_cross_encoder
+
+PAIRS = [
+    ("where is paris", "paris is the capital of france"),
+    ("cat", "the cat"),
+    ("where is paris", "a dog " * 30),
+    ("blue fish", "x"),
+    ("cat", "paris is the capital of france"),
+]
+
+
+def test_cross_encoder_gives_logits_in_the_order_asked(tiny_cross_encoder_path):
+    teacher = CrossEncoderTeacher(tiny_cross_encoder_path, batch_size=2)
+    assert isinstance(teacher, Teacher)
+    scores = teacher.score(PAIRS)
+    assert scores.dtype == np.float64
+    assert teacher.score(PAIRS[::-1])[::-1] == pytest.approx(scores, abs=1e-2)
+    # The library's own answer, in float32 and through its sigmoid.
+    by_library = CrossEncoder(str(tiny_cross_encoder_path), device="cpu").predict(PAIRS)
+    assert 1 / (1 + np.exp(-scores)) == pytest.approx(by_library, abs=1e-2)
+    assert teacher.score([]).shape == (0,)
+
+
+def test_cross_encoder_scores_hardly_depend_on_the_batch(tiny_cross_encoder_path):
+    teacher = CrossEncoderTeacher(tiny_cross_encoder_path, batch_size=32)
+    together = teacher.score(PAIRS)
+    alone = np.concatenate([teacher.score([pair]) for pair in PAIRS])
+    assert together == pytest.approx(alone, abs=1e-2)
+
+
+def test_cross_encoder_versions(tiny_cross_encoder_path, tmp_path):
+    version = CrossEncoderTeacher(tiny_cross_encoder_path).version
+    copy = shutil.copytree(tiny_cross_encoder_path, tmp_path / "copy")
+    assert CrossEncoderTeacher(copy).version == version
+    assert CrossEncoderTeacher(copy, max_length=32).version != version
+    assert CrossEncoderTeacher(tiny_cross_encoder(tmp_path, seed=1)).version != version
+
+
+def test_what_is_no_cross_encoder(tmp_path, tiny_encoder_path):
+    with pytest.raises(InputError, match="no model can be loaded"):
+        CrossEncoderTeacher(tmp_path / "nothing")
+
+
+def test_precision_does_not_change_the_digest(tiny_encoder_path):
+    model = SentenceTransformer(str(tiny_encoder_path), device="cpu").bfloat16()
+    digest = weights_digest(model)
+    assert weights_digest(model.float()) == digest
+
+
+def test_bi_encoder_is_the_scaled_cosine_and_encodes_a_text_once(tiny_encoder_path, monkeypatch):
+    teacher = BiEncoderTeacher(tiny_encoder_path, scale=10)
+    model = SentenceTransformer(str(tiny_encoder_path), device="cpu")
+    queries, passages = (model.encode([pair[side] for pair in PAIRS]) for side in (0, 1))
+    assert teacher.score(PAIRS) == pytest.approx(10 * (queries * passages).sum(axis=1), abs=0.1)
+    encoded = []
+    original = type(teacher.model).encode_query
+    monkeypatch.setattr(
+        type(teacher.model),
+        "encode_query",
+        lambda self, texts, **k: encoded.append(texts) or original(self, texts, **k),
+    )
+    teacher.score(PAIRS)
+    assert encoded == [["where is paris", "cat", "blue fish"]]
+    assert teacher.score([]).shape == (0,)
+    assert teacher.version != BiEncoderTeacher(tiny_encoder_path, scale=20).version
+
+
+class Stop(TrainerCallback):
+    """Ends the process's part of the work, as a kill between two steps would."""
+
+    def __init__(self, at=None):
+        self.at = at
+        self.steps = 0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps += 1
+        if state.global_step == self.at:
+            raise KeyboardInterrupt
+
+
+SETTINGS = FineTuning(
+    steps=6, batch_size=2, negatives=2, max_length=32, checkpoint_every=2, learning_rate=1e-3, seed=3
+)
+
+
+@pytest.fixture
+def training(candidates, queries, passages, judgements):
+    return candidates, queries, passages, judgements
+
+
+def test_fine_tuning_goes_on_to_the_same_weights(tiny_encoder_path, training, tmp_path):
+    whole = fine_tune_cross_encoder(tiny_encoder_path, *training, tmp_path / "whole", SETTINGS)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune_cross_encoder(
+            tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[Stop(5)]
+        )
+    half = tmp_path / "part" / "checkpoint-5"  # as a kill in the midst of writing would leave it
+    half.mkdir()
+    rest = Stop()
+    again = fine_tune_cross_encoder(
+        tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[rest]
+    )
+    assert rest.steps == 2  # from the checkpoint at step 4
+    scores, resumed = (CrossEncoderTeacher(folder).score(PAIRS) for folder in (whole, again))
+    assert resumed.tolist() == scores.tolist()
+    assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["limbeck.json", "model"]
+    # Done is done; other settings are another run.
+    ready = Stop()
+    fine_tune_cross_encoder(tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[ready])
+    assert ready.steps == 0
+
+
+def test_fine_tuning_learns_and_other_settings_start_anew(tiny_encoder_path, training, tmp_path):
+    settings = FineTuning(
+        steps=60, batch_size=4, negatives=3, max_length=32, learning_rate=3e-3, head_learning_rate=3e-3
+    )
+    _, queries, passages, judgements = training
+    fine_tune_cross_encoder(tiny_encoder_path, *training, tmp_path, SETTINGS)
+    folder = fine_tune_cross_encoder(tiny_encoder_path, *training, tmp_path, settings)
+    teacher = CrossEncoderTeacher(folder)
+    for query in queries:
+        scores = dict(
+            zip(passages.ids(), teacher.score([(query.text, p.content) for p in passages]), strict=True)
+        )
+        positives = judgements.relevant(query.id)
+        others = [score for passage_id, score in scores.items() if passage_id not in positives]
+        assert min(scores[passage_id] for passage_id in positives) > max(others)
+
+
+def test_nothing_to_learn_from(tiny_encoder_path, training, tmp_path):
+    candidates, queries, passages, _ = training
+    with pytest.raises(InputError, match="no training query has a relevant passage"):
+        fine_tune_cross_encoder(
+            tiny_encoder_path,
+            candidates,
+            queries,
+            passages,
+            Judgements([("q1", "d1", 0)]),
+            tmp_path,
+            SETTINGS,
+        )
+
+
+def test_last_whole_checkpoint(tmp_path):
+    assert last_whole_checkpoint(tmp_path) is None
+    for step, state in ((2, "{}"), (10, "{}"), (12, '{"cut'), (14, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert not (tmp_path / "checkpoint-12").exists()
