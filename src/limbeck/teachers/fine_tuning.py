@@ -18,7 +18,7 @@ import numpy as np
 from datasets import Dataset
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import ListNetLoss
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 
 from limbeck.checkpoints import last_whole_checkpoint
 from limbeck.data.files import atomic_folder, atomic_path, make_folder
@@ -148,6 +148,7 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
         loss=ListNetLoss(model, mini_batch_size=-1),
         callbacks=list(callbacks),
     )
+    trainer.remove_callback(PrinterCallback)  # a library does not print
     checkpoint = last_whole_checkpoint(work_dir)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     with atomic_folder(folder) as staging:

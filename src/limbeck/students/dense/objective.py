@@ -174,7 +174,11 @@ class StudentLoss(nn.Module):
         vectors = []
         for rows in torch.split(order, self.chunk):
             longest = int(lengths[rows[0]])
-            part = {key: _trimmed(value[rows], longest, features) for key, value in features.items()}
+            # Beside the tensors, the library passes on what kind of input it is, as a string.
+            part = {
+                key: _trimmed(value[rows], longest, features) if isinstance(value, Tensor) else value
+                for key, value in features.items()
+            }
             vectors.append(self.model(part)["sentence_embedding"].float())
         return torch.cat(vectors)[order.argsort()]
 

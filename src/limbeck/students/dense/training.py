@@ -15,7 +15,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from limbeck.checkpoints import last_whole_checkpoint
 from limbeck.data import Judgements, Passages, Queries
@@ -200,6 +200,7 @@ def _train(
         data_collator=collator,
         callbacks=list(callbacks),
     )
+    trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
     checkpoint = last_whole_checkpoint(work_dir)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
