@@ -8,6 +8,7 @@ Importing this is light; a verb imports what it needs when it is called.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -28,6 +29,7 @@ def main() -> None:
     """What `limbeck` runs: quiets the libraries, then hands the arguments to the verb."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     if not sys.warnoptions:  # `python -W default` shows them
         warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):

@@ -63,11 +63,15 @@ def run_recipe(
 def _run(recipe: Recipe, folder: Path, display: RunDisplay, *, anyway: bool, until: str | None) -> None:
     try:
         from limbeck.pipeline import STAGES, Run, RunFolder, run_stages  # noqa: PLC0415 - brings torch
+        from limbeck.pipeline.evaluating import publish  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise InputError(
             f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
         ) from error
-    run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), STAGES, until=until)
+    run = Run(recipe, RunFolder(folder), display, anyway=anyway)
+    run_stages(run, STAGES, until=until)
+    if until is None:
+        publish(run)
 
 
 def _check_folder(folder: Path) -> None:
@@ -82,9 +86,10 @@ def show_results(folder: Path) -> None:
     """The table of a finished run, and where everything lies."""
     from limbeck.evaluation import Results  # noqa: PLC0415 - takes half a second
 
+    rows = Results.read(folder / "metrics.json").table_rows()
     screen = console()
     screen.print()
-    show_table(screen, Results.read(folder / "metrics.json").table_rows())
+    show_table(screen, rows)
     screen.print()
     for title, name in (("Report", "report.html"), ("Figures", "metrics.json"), ("Runs", "runs")):
         if (folder / name).exists():
