@@ -100,13 +100,13 @@ class DenseRetriever:
             for rank, (row, passage_id, score) in enumerate(found, start=1)
         ]
 
-    def rank(self, query: str, k: int, query_id: str = "") -> RankedList:
+    def rank(self, query: str, k: int, query_id: str = "query") -> RankedList:
         """The best passages as a ranking, by the interaction module among the best by cosine."""
         vector = self.student.encode([query], query=True)
         rows, scores = self.index.search(vector, k, max(k, self.candidates))
         return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
 
-    def rank_by_cosine(self, query: str, k: int, query_id: str = "") -> RankedList:
+    def rank_by_cosine(self, query: str, k: int, query_id: str = "query") -> RankedList:
         """The best passages by cosine alone: the first stage."""
         vector = self.student.encode([query], query=True)
         rows, scores = self.index.search_cosine(vector, k)
