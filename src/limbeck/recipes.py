@@ -5,24 +5,72 @@ Unknown keys, missing files and contradictions are reported before any work star
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from limbeck.errors import InputError
+from limbeck.strict_yaml import read_yaml, set_key
+
+_ORIGIN = "origin"  # the folder from which the relative paths of a recipe count
+
+
+def _resolved(path: Path | str, info: ValidationInfo) -> Path:
+    origin: Path = (info.context or {}).get(_ORIGIN, Path())
+    return (origin / Path(path).expanduser()).resolve()
+
+
+def _file(path: Path, info: ValidationInfo) -> Path:
+    full = _resolved(path, info)
+    if not full.is_file():
+        raise ValueError(f"there is no file {full}")
+    return full
+
+
+def _folder(path: Path, info: ValidationInfo) -> Path:
+    full = _resolved(path, info)
+    if not full.is_dir():
+        raise ValueError(f"there is no folder {full}")
+    return full
+
+
+def _model(name: str, info: ValidationInfo) -> str:
+    full = _resolved(name, info)
+    if full.is_dir():
+        return str(full)
+    if name.startswith((".", "/", "~")):
+        raise ValueError(f"there is no folder {full}")
+    return name
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+File = Annotated[Path, AfterValidator(_file)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+#: A folder, or else a name on the hub.
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model)]
+Split = Literal["train", "dev", "test"]
 
 
 class Section(BaseModel):
     """A part of a recipe; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StdlibData(Section):
@@ -36,7 +84,7 @@ class BeirData(Section):
     """A BEIR folder: corpus.jsonl[.gz], queries.jsonl[.gz], qrels/*.tsv."""
 
     kind: Literal["beir"]
-    folder: Path
+    folder: Folder
     train: str = Field("train", description="Name of the qrels file (less .tsv) of the training queries.")
     dev: str = "dev"
     test: str = "test"
@@ -65,9 +113,7 @@ class Mining(Section):
     """Candidates for the teacher to judge."""
 
     miners: tuple[Literal["bm25", "dense"], ...] = Field(("bm25", "dense"), min_length=1)
-    runs: dict[Literal["train", "dev", "test"], Path] = Field(
-        {}, description="TREC runs, by split, that take the place of the miners."
-    )
+    runs: dict[Split, File] = Field({}, description="TREC runs, by split, that take the place of the miners.")
     depth: int = Field(16, ge=1, description="Candidates of a training query.")
     evaluation_depth: int = Field(100, ge=1, description="Candidates of a dev or test query.")
     random: int = Field(4, ge=0, description="Easy candidates of a training query, drawn at random.")
@@ -75,6 +121,7 @@ class Mining(Section):
     false_negative_share: float | None = Field(
         None,
         gt=0,
+        le=1,
         description="Drops a training candidate that the teacher finds likelier to be relevant than this "
         "share of the positive's likelihood; null keeps all.",
     )
@@ -83,7 +130,7 @@ class Mining(Section):
 class FineTuning(Section):
     """How a cross-encoder learns from positives and mined negatives."""
 
-    base: str | None = Field(None, description="What it starts from; null takes the backbone.")
+    base: ModelName | None = Field(None, description="What it starts from; null takes the backbone.")
     steps: int = Field(300, ge=1, description="Steps of the optimiser.")
     batch_size: int = Field(8, ge=1, description="Lists a step.")
     negatives: int = Field(3, ge=1, description="Mined negatives a list.")
@@ -95,7 +142,7 @@ class CrossEncoderMember(Section):
     """A cross-encoder: a folder, an id on the hub, or one that is fine-tuned here when `model` is null."""
 
     kind: Literal["cross-encoder"]
-    model: str | None = None
+    model: ModelName | None = None
     fine_tuning: FineTuning = FineTuning()
 
 
@@ -103,7 +150,7 @@ class BiEncoderMember(Section):
     """A bi-encoder's cosine; `model: null` is the backbone as it is."""
 
     kind: Literal["bi-encoder"]
-    model: str | None = None
+    model: ModelName | None = None
 
 
 class Bm25Member(Section):
@@ -113,12 +160,12 @@ class Bm25Member(Section):
 
 
 class RunMember(Section):
-    """TREC runs that hold the scores of every candidate."""
+    """TREC runs that hold the scores of every candidate; the same files may serve as `mining.runs`."""
 
     kind: Literal["run"]
-    train: Path
-    dev: Path
-    test: Path | None = None
+    train: File
+    dev: File
+    test: File | None = None
 
 
 Member = Annotated[CrossEncoderMember | BiEncoderMember | Bm25Member | RunMember, Field(discriminator="kind")]
@@ -223,7 +270,7 @@ class Recipe(Section):
     name: str = "limbeck"
     seed: int = 0
     language: str = Field("en", description="Of the corpus, for BM25: en, zh, ja, or any of Snowball's.")
-    backbone: str = Field("all-MiniLM-L6-v2", description="A folder, or a name on the hub.")
+    backbone: ModelName = Field("all-MiniLM-L6-v2", description="A folder, or a name on the hub.")
     max_length: int = Field(128, ge=8, description="Tokens of a text that are read.")
     device: str | None = Field(None, description="cpu, cuda, …; null takes the best there is.")
     data: Data
@@ -239,14 +286,36 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
         if self.training.hard_negatives == 0 and self.mining.random == 0 and self.loss.in_batch == 0:
-            raise ValueError("no negatives: hard_negatives, mining.random and loss.in_batch are all 0")
+            raise ValueError(
+                "no negatives: training.hard_negatives, mining.random and loss.in_batch are all 0"
+            )
         members = self.teacher.members
-        if self.mining.random and any(isinstance(member, RunMember) for member in members):
-            raise ValueError("a run file scores no random passages: set mining.random to 0")
-        if members == (BiEncoderMember(kind="bi-encoder"),):
+        alone = members[0] if len(members) == 1 else None
+        if isinstance(alone, BiEncoderMember) and alone.model in {None, self.backbone}:
             raise ValueError("the teacher is the student's own start: name another member or model")
-        if self.evaluation.depth < 10:
-            raise ValueError("evaluation.depth must reach 10, the depth of nDCG@10")
+        cutoffs = [int(cutoff) for name in self.evaluation.metrics for cutoff in re.findall(r"@(\d+)$", name)]
+        if self.evaluation.depth < max(cutoffs, default=1):
+            raise ValueError(
+                f"evaluation.depth is {self.evaluation.depth}, but a metric looks at {max(cutoffs)} passages"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_hold_what_is_asked(self) -> Self:
+        runs = [member for member in self.teacher.members if isinstance(member, RunMember)]
+        if not runs:
+            return self
+        if self.mining.random:
+            raise ValueError("a run file scores no random passages: set mining.random to 0")
+        asked: list[Split] = ["train", "dev", self.evaluation.split]
+        missing = [split for split in dict.fromkeys(asked) if split not in self.mining.runs]
+        if missing:
+            raise ValueError(
+                "a run file scores only what it lists, so the candidates must come from run files too: "
+                f"name those of {', '.join(missing)} in mining.runs"
+            )
+        if self.evaluation.split == "test" and any(member.test is None for member in runs):
+            raise ValueError("the teacher reranks the test queries too: name its run of them under test")
         return self
 
 
@@ -267,20 +336,11 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(
             "there is no such recipe", path=path, remedy="see the folder recipes/ for some that run"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        raise InputError(
-            "not readable as YAML",
-            path=path,
-            line=None if line is None else line + 1,
-            expected="key: value lines",
-        ) from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError("not a recipe", path=path, expected="a mapping with at least the key 'data'")
     for override in overrides:
-        _override(content, override)
+        set_key(content, override)
     return make_recipe(content, source=path)
 
 
@@ -290,21 +350,18 @@ def make_recipe(content: dict[str, Any], source: Path) -> Recipe:
     Args:
         content: what its YAML says.
         source: the file, for messages and as the origin of relative paths.
+
+    Raises:
+        InputError: an unknown key, a value of the wrong kind, a missing file, a contradiction.
     """
     try:
-        recipe = Recipe.model_validate(content)
+        return Recipe.model_validate(content, context={_ORIGIN: source.parent})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        problem = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+        problem, expected, remedy = _explained(error.errors()[0])
         more = error.error_count() - 1
         raise InputError(
-            problem[0].lower() + problem[1:] + (f" (and {more} more)" if more else ""),
-            path=source,
-            remedy="`limbeck run --help` lists the keys" if first["type"] == "extra_forbidden" else None,
+            problem + (f" (and {more} more)" if more else ""), path=source, expected=expected, remedy=remedy
         ) from error
-    resolved: Recipe = _resolved(recipe, source)
-    return resolved
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -326,46 +383,38 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a recipe")
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise InputError(
-            f"cannot read the setting '{override}'", expected="key=value, such as training.epochs=2"
-        )
-    *parents, last = key.split(".")
-    level = content
-    for parent in parents:
-        child = level.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise InputError(f"cannot set '{key}': '{parent}' is not a section of the recipe")
-        level = child
-    level[last] = yaml.safe_load(value)
+def _explained(error: ErrorDetails) -> tuple[str, str | None, str | None]:
+    """Problem, expectation and remedy of an error that the types found."""
+    kinds = {tag for section in _sections() for tag in _kinds_of(section)}
+    # The kind of a union's member stands in the location, though it is no key.
+    parts = [str(part) for part in error["loc"]]
+    place = ".".join(part for part in parts if part not in kinds or part == parts[-1])
+    if error["type"] == "extra_forbidden":
+        names = sorted({name for section in _sections() for name in section.model_fields})
+        close = difflib.get_close_matches(parts[-1], [name for name in names if name != parts[-1]], n=1)
+        meant = f"did you mean '{close[0]}'? " if close else ""
+        return f"unknown key '{place}'", None, f"{meant}`limbeck run --keys` lists the keys"
+    if error["type"] == "union_tag_not_found":
+        return f"{place}: the key 'kind' is missing", None, "`limbeck run --keys` lists the kinds"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return f"{place}: there is no kind '{context['tag']}'", f"one of {context['expected_tags']}", None
+    if error["type"] in {"model_type", "model_attributes_type"}:
+        return f"{place}: this is a section of the recipe", "keys and values below it", None
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if error["type"] == "missing":
+        return f"the key '{place}' is missing", None, "`limbeck run --keys` lists the keys"
+    remedy = (
+        "correct it; relative paths count from the recipe's folder" if "there is no f" in message else None
+    )
+    return (f"{place}: {message}" if place else message), None, remedy
 
 
-def _resolved(section: Any, source: Path) -> Any:
-    """The section with paths made absolute, each checked to exist."""
-    changes: dict[str, Any] = {}
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            changes[name] = _resolved(value, source)
-        elif isinstance(value, Path):
-            changes[name] = _existing(value, name, source)
-        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
-            changes[name] = tuple(_resolved(item, source) for item in value)
-        elif isinstance(value, dict):
-            changes[name] = {
-                k: _existing(v, k, source) if isinstance(v, Path) else v for k, v in value.items()
-            }
-    return section.model_copy(update=changes)
+def _sections(base: type[Section] = Section) -> list[type[Section]]:
+    return [found for section in base.__subclasses__() for found in (section, *_sections(section))]
 
 
-def _existing(path: Path, key: str, source: Path) -> Path:
-    full = (source.parent / path.expanduser()).resolve()
-    if not full.exists():
-        raise InputError(
-            f"{key}: there is nothing at {full}",
-            path=source,
-            remedy="correct the path; relative ones count from the recipe's folder",
-        )
-    return full
+def _kinds_of(section: type[Section]) -> tuple[str, ...]:
+    field = section.model_fields.get("kind")
+    return () if field is None else get_args(field.annotation)

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from limbeck.errors import InputError
+from limbeck.recipes import (
+    BeirData,
+    Bm25Member,
+    CrossEncoderMember,
+    D2LLMRecipe,
+    ListLossRecipe,
+    Recipe,
+    RunMember,
+    StdlibData,
+    digest,
+    load_recipe,
+    make_recipe,
+    recipe_yaml,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a data set, a model and run files for recipes to name."""
+    for name in ("set/qrels", "model"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("train.trec", "dev.trec", "test.trec"):
+        (tmp_path / name).write_text("q Q0 p 1 1.0 x\n")
+    return tmp_path
+
+
+def load(folder: Path, text: str, *overrides: str) -> Recipe:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_recipe(path, overrides)
+
+
+def test_two_words_are_a_recipe(folder: Path):
+    recipe = load(folder, "data: {kind: stdlib}\n")
+    assert recipe == Recipe(data=StdlibData())
+    assert recipe.mining.miners == ("bm25", "dense")
+    assert [member.kind for member in recipe.teacher.members] == ["bm25", "bi-encoder", "cross-encoder"]
+
+
+def test_what_is_written_out_reads_back_as_the_same_recipe(folder: Path):
+    recipe = load(
+        folder,
+        """
+        name: 中文
+        language: zh
+        backbone: ./model
+        data: {kind: beir, folder: set, dev: validation}
+        mining: {random: 0, miners: [bm25], runs: {train: train.trec, dev: dev.trec, test: test.trec}}
+        teacher:
+          members:
+            - {kind: run, train: train.trec, dev: dev.trec, test: test.trec}
+            - {kind: cross-encoder, fine_tuning: {steps: 3}}
+        loss: {kind: d2llm, temperature: 0.5}
+        """,
+    )
+    elsewhere = folder / "run"
+    elsewhere.mkdir()
+    again = load(elsewhere, recipe_yaml(recipe))
+    assert again == recipe
+    assert digest(again) == digest(recipe)
+    assert "training" in yaml.safe_load(recipe_yaml(recipe))
+
+
+def test_unions_are_told_apart_by_kind(folder: Path):
+    recipe = load(
+        folder,
+        """
+        data: {kind: beir, folder: set}
+        teacher: {members: [{kind: bm25}, {kind: cross-encoder, model: org/reranker}]}
+        loss: {kind: list_net, weight: 2}
+        """,
+    )
+    assert isinstance(recipe.data, BeirData)
+    assert recipe.teacher.members == (
+        Bm25Member(kind="bm25"),
+        CrossEncoderMember(kind="cross-encoder", model="org/reranker"),
+    )
+    assert recipe.loss == ListLossRecipe(kind="list_net", weight=2.0)
+    assert isinstance(load(folder, "data: {kind: stdlib}\nloss: {kind: d2llm}").loss, D2LLMRecipe)
+
+
+def test_relative_paths_count_from_the_folder_of_the_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "recipes").mkdir()
+    monkeypatch.chdir(folder.parent)
+    recipe = load(
+        folder / "recipes",
+        """
+        data: {kind: beir, folder: ../set}
+        backbone: ../model
+        mining: {random: 0, runs: {train: ../train.trec, dev: ../dev.trec, test: ../test.trec}}
+        teacher: {members: [{kind: run, train: ../train.trec, dev: ../dev.trec, test: ../test.trec}]}
+        """,
+    )
+    assert isinstance(recipe.data, BeirData)
+    assert isinstance(recipe.teacher.members[0], RunMember)
+    assert recipe.data.folder == folder / "set"
+    assert recipe.backbone == str(folder / "model")
+    assert recipe.mining.runs["dev"] == folder / "dev.trec"
+    assert recipe.teacher.members[0].test == folder / "test.trec"
+
+
+def test_a_name_on_the_hub_stays_as_it_is(folder: Path):
+    assert load(folder, "data: {kind: stdlib}\nbackbone: org/model").backbone == "org/model"
+
+
+def test_settings_go_over_the_file(folder: Path):
+    recipe = load(
+        folder,
+        "data: {kind: stdlib}\ntraining:\nteacher: {members: [{kind: bm25}, {kind: cross-encoder}]}",
+        "training.epochs=2",
+        "mining.miners=[bm25]",
+        "loss={kind: d2llm}",
+        "device=cpu",
+        "teacher.members.1.fine_tuning.steps=7",
+        "training.learning_rate=2e-5",
+    )
+    assert recipe.training.epochs == 2
+    assert recipe.training.learning_rate == 2e-5
+    assert recipe.mining.miners == ("bm25",)
+    assert isinstance(recipe.loss, D2LLMRecipe)
+    assert recipe.device == "cpu"
+    member = recipe.teacher.members[1]
+    assert isinstance(member, CrossEncoderMember)
+    assert member.fine_tuning.steps == 7
+
+
+STDLIB = "data: {kind: stdlib}\n"
+RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a recipe"),
+        ("- 1\n", "not a recipe"),
+        ("name: x\n", "the key 'data' is missing"),
+        (STDLIB + "epochs: 2\n", "unknown key 'epochs'"),
+        (STDLIB + "training: {epoch: 2}\n", r"unknown key 'training\.epoch'.*did you mean 'epochs'"),
+        ("data: {kind: beir, folder: set, split: a}\n", r"unknown key 'data\.split'"),
+        (STDLIB + "teacher: {members: [{kind: bm25, k: 1}]}", r"unknown key 'teacher\.members\.0\.k'"),
+        (STDLIB + "training: {epochs: many}\n", r"training\.epochs: input should be a valid number"),
+        (STDLIB + "training: {epochs: 0}\n", r"training\.epochs: input should be greater than 0"),
+        (STDLIB + "training: {epochs: .inf}\n", r"training\.epochs: input should be a finite number"),
+        (STDLIB + "training: {epochs: 0, batch_size: x}\n", r"training\.epochs.*\(and 1 more\)"),
+        (STDLIB + "training: 3\n", "training: this is a section"),
+        (STDLIB + "mining: {miners: []}\n", r"mining\.miners"),
+        (STDLIB + "mining: {false_negative_share: 2}\n", r"mining\.false_negative_share"),
+        (STDLIB + "loss: {kind: hinge}\n", "loss: there is no kind 'hinge'.*'kl_divergence'"),
+        (STDLIB + "loss: {in_batch: 0}\n", "loss: the key 'kind' is missing"),
+        (
+            STDLIB + "teacher: {members: [{kind: oracle}]}\n",
+            r"teacher\.members\.0: there is no kind 'oracle'",
+        ),
+        ("data: {kind: web}\n", "data: there is no kind 'web'"),
+        ("data: {kind: beir}\n", r"the key 'data\.folder' is missing"),
+        (
+            "data: {kind: beir, folder: nowhere}\n",
+            r"data\.folder: there is no folder .*nowhere.*recipe's folder",
+        ),
+        ("data: {kind: beir, folder: dev.trec}\n", r"data\.folder: there is no folder"),
+        (STDLIB + "backbone: ./nowhere\n", "backbone: there is no folder"),
+        (STDLIB + "backbone: ''\n", "backbone"),
+        (STDLIB + "mining: {runs: {dev: nowhere.trec}}\n", r"mining\.runs\.dev: there is no file"),
+        (STDLIB + "mining: {runs: {validation: dev.trec}}\n", r"mining\.runs\.validation"),
+        (
+            STDLIB
+            + "mining: {random: 0}\ntraining: {hard_negatives: 0}\nloss: {kind: list_net, in_batch: 0}\n",
+            "no negatives",
+        ),
+        (STDLIB + "teacher: {members: [{kind: bi-encoder}]}\n", "the student's own start"),
+        (
+            STDLIB + "backbone: ./model\nteacher: {members: [{kind: bi-encoder, model: model}]}\n",
+            "the student's own start",
+        ),
+        (STDLIB + "evaluation: {depth: 50}\n", "evaluation.depth is 50, but a metric looks at 100"),
+        (
+            STDLIB + f"mining: {{runs: {RUNS}}}\nteacher: {{members: [{{kind: run, {RUNS[1:]}]}}\n",
+            "set mining.random to 0",
+        ),
+        (
+            STDLIB + f"mining: {{random: 0}}\nteacher: {{members: [{{kind: run, {RUNS[1:]}]}}\n",
+            "name those of train, dev, test in mining.runs",
+        ),
+        (
+            STDLIB
+            + f"mining: {{random: 0, runs: {RUNS}}}\n"
+            + "teacher: {members: [{kind: run, train: train.trec, dev: dev.trec}]}\n",
+            "name its run of them under test",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(folder: Path, text: str, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        load(folder, text)
+    assert str(folder / "recipe.yaml") in str(caught.value)
+
+
+def test_a_run_file_may_leave_out_the_test_queries_that_are_not_asked(folder: Path):
+    load(
+        folder,
+        STDLIB
+        + "evaluation: {split: dev}\n"
+        + "mining: {random: 0, runs: {train: train.trec, dev: dev.trec}}\n"
+        + "teacher: {members: [{kind: run, train: train.trec, dev: dev.trec}]}\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=2", r"unknown key 'training\.epoch'"),
+        ("training.epochs=two", "training.epochs"),
+        ("training.epochs", "cannot read the setting"),
+        ("seed.value=1", "cannot set 'seed.value'"),
+    ],
+)
+def test_a_wrong_setting_is_an_error(folder: Path, override: str, message: str):
+    with pytest.raises(InputError, match=message):
+        load(folder, STDLIB + "seed: 1\n", override)
+
+
+def test_a_missing_recipe_is_an_error(tmp_path: Path):
+    with pytest.raises(InputError, match="there is no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_recipe_cannot_be_changed_under_way():
+    recipe = make_recipe({"data": {"kind": "stdlib"}}, Path("recipe.yaml"))
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 1  # type: ignore[misc]
+
+
+def test_digests_follow_the_content():
+    one = Recipe(data=StdlibData())
+    assert digest(one, Path("a")) == digest(Recipe(data=StdlibData()), "a")
+    assert digest(one) != digest(Recipe(data=StdlibData(), seed=1))
+    with pytest.raises(TypeError, match="no place in a recipe"):
+        digest(object())
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_is_sound(path: Path):
+    try:
+        load_recipe(path)
+    except InputError as error:
+        if "there is no folder" not in str(error):
+            raise
+        pytest.skip("its data set is not beside this checkout")
+
+
+def test_reading_a_recipe_needs_no_torch():
+    code = "import limbeck.recipes, sys; sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
