@@ -186,7 +186,7 @@ def _explain(
         f"the student's start {means[START]:.3f}, BM25 {means[BM25]:.3f}; "
         f"a perfect order of these candidates has {means[BEST]:.3f}. "
         f"Teacher minus start: {against_start.difference:+.3f} "
-        f"[{against_start.low:+.3f}, {against_start.high:+.3f}], p = {against_start.p_value:.3f}, "
+        f"[{against_start.low:+.3f}, {against_start.high:+.3f}], p = {against_start.p_value:.2g}, "
         f"{against_start.wins} queries won and {against_start.losses} lost."
     )
     if verdict == "better":
