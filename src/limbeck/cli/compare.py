@@ -76,13 +76,17 @@ def _show(screen: Console, comparison: Comparison, first: float, second: float) 
     screen.print()
     verdict = "significant" if comparison.significant else "not significant"
     screen.print(
-        f"p = {comparison.p_value:.4f}, {verdict} at 0.05"
-        f" (paired randomisation test; paired t-test: p = {comparison.t_test_p_value:.4f})"
+        f"p {_p_value(comparison.p_value)}, {verdict} at 0.05"
+        f" (paired randomisation test; paired t-test: p {_p_value(comparison.t_test_p_value)})"
     )
     screen.print(
         f"{comparison.queries:,} queries: {comparison.wins:,} won, {comparison.losses:,} lost,"
         f" {comparison.ties:,} tied"
     )
+
+
+def _p_value(p: float) -> str:
+    return f"= {p:.4f}" if p >= 0.0001 else "< 0.0001"
 
 
 def _cells(row: QueryDifference) -> list[str]:

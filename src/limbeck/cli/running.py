@@ -53,8 +53,8 @@ def run_recipe(
     except KeyboardInterrupt as interruption:
         where = f" in {display.current!r}" if display.current else ""
         show_error(
-            f"stopped{where}. Finished stages and the teacher's scores are kept in {folder};"
-            f" to go on: {command(*words)}"
+            f"stopped{where}. Finished stages and the teacher's scores are kept in {folder}. To go on:",
+            copy=command(*words),
         )
         raise typer.Exit(_INTERRUPTED) from interruption
     return folder
@@ -63,15 +63,11 @@ def run_recipe(
 def _run(recipe: Recipe, folder: Path, display: RunDisplay, *, anyway: bool, until: str | None) -> None:
     try:
         from limbeck.pipeline import STAGES, Run, RunFolder, run_stages  # noqa: PLC0415 - brings torch
-        from limbeck.pipeline.evaluating import publish  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise InputError(
             f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
         ) from error
-    run = Run(recipe, RunFolder(folder), display, anyway=anyway)
-    run_stages(run, STAGES, until=until)
-    if until is None:
-        publish(run)
+    run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), STAGES, until=until)
 
 
 def _check_folder(folder: Path) -> None:

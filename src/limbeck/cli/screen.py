@@ -17,6 +17,7 @@ from rich.text import Text
 
 #: Columns of a line where nobody looks at a window: tables are not to be folded in a file.
 _FILE_WIDTH = 160
+_UNBOUNDED = 10_000
 
 
 def console() -> Console:
@@ -25,10 +26,18 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
-def show_error(message: str) -> None:
-    """One message on standard error, red where there is colour."""
-    screen = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    screen.print(Text("error: ", style="bold red").append(message, style="not bold red"))
+def show_error(message: str, *, copy: str | None = None) -> None:
+    """One message on standard error, red where there is colour.
+
+    Args:
+        message: the message.
+        copy: a command on a line of its own, which no wrapping breaks.
+    """
+    screen = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    whole = not screen.is_terminal
+    screen.print(Text("error: ", style="bold red").append(message, style="not bold red"), soft_wrap=whole)
+    if copy is not None:
+        screen.print(f"  {copy}", soft_wrap=True)
 
 
 def show_json(document: Any, *, indent: int | None = 2) -> None:
@@ -48,7 +57,8 @@ def show_table(screen: Console, rows: Sequence[Sequence[str]], *, left: int = 1)
         left: how many columns are set left; the others are set right.
     """
     table = _table(rows, left)
-    if Measurement.get(screen, screen.options, table).maximum > screen.width:
+    # Measured without the window, to whose width a measure would be cut.
+    if Measurement.get(screen, screen.options.update(max_width=_UNBOUNDED), table).maximum > screen.width:
         table = _table([[cell.replace(" [", "\n[") for cell in row] for row in rows], left)
     screen.print(table)
 
