@@ -123,7 +123,12 @@ class InBatchCandidates:
 
 @dataclass(frozen=True, slots=True)
 class D2LLMLossValue:
-    """What `D2LLMLoss` gives: the weighted sum to go back from, and each part, unweighted, for the log."""
+    """What `D2LLMLoss` gives.
+
+    Attributes:
+        total: the weighted sum.
+        parts: each loss that took part, unweighted, by name; their gradient is kept.
+    """
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -171,6 +176,16 @@ class D2LLMLoss(nn.Module):
         self.temperature = positive_temperature(temperature)
         self.in_batch_temperature = positive_temperature(in_batch_temperature)
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each part, by the part's name."""
+        return {
+            "contrastive_imitation": self.contrastive_weight,
+            "rank_imitation": self.rank_weight,
+            "in_batch_cross_entropy": self.in_batch_weight,
+            "hard_easy_rank_imitation": self.hard_easy_weight,
+        }
+
     def forward(
         self,
         student: Tensor,
@@ -184,15 +199,15 @@ class D2LLMLoss(nn.Module):
         parts: dict[str, Tensor] = {}
         if self.contrastive_weight:
             part = contrastive_imitation(student, teacher_probabilities, mask, self.temperature)
-            parts["contrastive_imitation"], total = part.detach(), total + self.contrastive_weight * part
+            parts["contrastive_imitation"], total = part, total + self.contrastive_weight * part
         if self.rank_weight:
             part = rank_imitation(student, teacher_probabilities, mask)
-            parts["rank_imitation"], total = part.detach(), total + self.rank_weight * part
+            parts["rank_imitation"], total = part, total + self.rank_weight * part
         if in_batch is not None and self.in_batch_weight:
             part = in_batch_cross_entropy(
                 in_batch.logits, in_batch.target, in_batch.mask, self.in_batch_temperature
             )
-            parts["in_batch_cross_entropy"], total = part.detach(), total + self.in_batch_weight * part
+            parts["in_batch_cross_entropy"], total = part, total + self.in_batch_weight * part
         if in_batch is not None and in_batch.teacher is not None and self.hard_easy_weight:
             part = hard_easy_rank_imitation(
                 student[:, 1:],
@@ -202,7 +217,7 @@ class D2LLMLoss(nn.Module):
                 mask_hard=mask[:, 1:],
                 mask_easy=_easy_mask(in_batch),
             )
-            parts["hard_easy_rank_imitation"], total = part.detach(), total + self.hard_easy_weight * part
+            parts["hard_easy_rank_imitation"], total = part, total + self.hard_easy_weight * part
         return D2LLMLossValue(total, parts)
 
 

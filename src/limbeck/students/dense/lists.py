@@ -1,17 +1,19 @@
-"""Training lists: a query, a positive, hard and easy negatives, and the teacher's scores of them."""
+"""Training lists: a query, a positive, hard and easy negatives, and the teacher's scores of the passages."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from limbeck.data import Judgements, Passages, Queries, RankedList, Rankings
+from limbeck.students.dense.backbone import training_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,9 @@ class TrainingList:
     Attributes:
         query_id: the query.
         passage_ids: the positive, then the hard negatives, then the easy ones.
-        scores: the teacher's, one a passage.
+        scores: the teacher's score of each passage.
         hard: how many hard negatives follow the positive.
-        positives: every passage that is judged relevant, so that none serves as an in-batch negative.
+        positives: every passage that is relevant to the query; none serves as an in-batch negative.
     """
 
     query_id: str
@@ -36,20 +38,22 @@ class TrainingList:
 def training_lists(
     candidates: Rankings, easy: Rankings, judgements: Judgements, *, hard_negatives: int, seed: int
 ) -> Iterator[TrainingList]:
-    """One list for each positive of each query, from the teacher's scores.
+    """One list for each positive of each query, with the teacher's scores.
 
-    Hard negatives are drawn without replacement from the query's mined candidates. The draw depends on
-    the query and the seed alone, so that it is the same wherever and however often it is made.
+    Hard negatives are drawn without replacement from the query's candidates that are not positives. The
+    draw depends on seed, query, positive and the set of candidates, and not on their scores or on what
+    else there is to learn: runs that differ in their teacher learn from the same passages.
 
     Args:
         candidates: the teacher's scores of the positives and the mined candidates.
         easy: the teacher's scores of passages drawn at random.
         judgements: which passages are positives (grade ≥ 1).
-        hard_negatives: drawn a list, at most.
+        hard_negatives: how many are drawn for a list, at most.
         seed: of the draw.
 
     Yields:
-        Lists of two passages or more; a query without a scored positive or any negative gives none.
+        Lists of at least two passages, in the order of `candidates`. A positive without a teacher's score
+        and a query without negatives give none.
     """
     for ranked in candidates:
         positives = judgements.relevant(ranked.query_id)
@@ -58,15 +62,13 @@ def training_lists(
         soft = _without(easy.list_for(ranked.query_id), [*positives, *hard])
         scores.update(soft)
         for positive in positives:
-            if positive not in scores or not (hard or soft):
-                continue
             generator = np.random.default_rng(_digest(f"{seed}\0{ranked.query_id}\0{positive}"))
-            names = list(hard)
-            drawn = [names[i] for i in sorted(generator.permutation(len(names))[:hard_negatives])]
-            passages = [positive, *drawn, *soft]
-            yield TrainingList(
-                ranked.query_id, passages, [scores[p] for p in passages], len(drawn), positives
-            )
+            drawn = generator.permutation(sorted(hard)).tolist()[:hard_negatives]
+            if positive in scores and (drawn or soft):
+                passages = [positive, *drawn, *soft]
+                yield TrainingList(
+                    ranked.query_id, passages, [scores[p] for p in passages], len(drawn), positives
+                )
 
 
 def _without(ranked: RankedList, excluded: Sequence[str]) -> dict[str, float]:
@@ -82,16 +84,17 @@ def _digest(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ListBatch:
-    """The targets of a batch, over its `pool`: every passage of the batch, once.
+    """What the lists of a batch ask of the student, over the `pool`: every passage of the batch, once.
 
     Attributes:
-        lists: columns of the pool (batch, list): positive first, then hard negatives; padded with 0.
+        lists: columns of the pool (batch, list), int64: the positive, then the hard negatives; 0 in padding.
         mask: True for a real entry of `lists` (batch, list).
-        teacher: the teacher's scores (batch, list); 0 where padded.
-        candidates: True where a passage of the pool is a candidate against the row's positive
-            (batch, pool): its positive and all others, less its own hard negatives and other positives.
+        teacher: the teacher's scores of `lists` (batch, list); 0 in padding.
+        candidates: True for the passages among which the row's positive is to be found (batch, pool):
+            the positive itself and the negatives of the batch. Left out are the row's other positives, and
+            its hard negatives, which the list losses treat.
         pool_teacher: the teacher's scores of the row's easy negatives (batch, pool); 0 elsewhere.
-        pool_teacher_mask: True where `pool_teacher` is known (batch, pool).
+        pool_teacher_mask: True for the row's easy negatives (batch, pool).
     """
 
     lists: Tensor
@@ -102,15 +105,27 @@ class ListBatch:
     pool_teacher_mask: Tensor
 
     def to(self, device: torch.device | str, **_: object) -> ListBatch:
-        """The same batch on another device; the trainer calls it."""
+        """The same batch on another device; the trainer's data loader calls it as it calls a tensor's."""
         return ListBatch(*(getattr(self, name).to(device) for name in self.__slots__))
 
 
 def list_batch(rows: Sequence[TrainingList]) -> tuple[list[str], ListBatch]:
     """Lays the lists of a batch over one pool of passages, so that each is encoded once.
 
+    Args:
+        rows: the lists, one or more.
+
     Returns:
-        The ids of the pool in order of first mention, and the targets.
+        The passage ids of the pool in the order in which the lists name them, and the targets.
+
+    Example:
+        >>> rows = [
+        ...     TrainingList("q1", ["a", "b"], [2.0, 1.0], 1, ["a"]),
+        ...     TrainingList("q2", ["c"], [3.0], 0, ["c"]),
+        ... ]
+        >>> pool, batch = list_batch(rows)
+        >>> pool, batch.candidates.int().tolist()
+        (['a', 'b', 'c'], [[1, 0, 1], [1, 1, 1]])
     """
     column: dict[str, int] = {}
     for row in rows:
@@ -133,8 +148,9 @@ def list_batch(rows: Sequence[TrainingList]) -> tuple[list[str], ListBatch]:
         batch.lists[i, : row.hard + 1] = listed
         batch.mask[i, : row.hard + 1] = True
         batch.teacher[i, : row.hard + 1] = scores[: row.hard + 1]
-        others = [column[p] for p in row.positives if p in column]
-        batch.candidates[i, torch.tensor([*others, *listed[1:].tolist()], dtype=torch.long)] = False
+        positives = [column[passage] for passage in row.positives if passage in column]
+        batch.candidates[i, positives] = False
+        batch.candidates[i, listed] = False
         batch.candidates[i, listed[0]] = True
         batch.pool_teacher[i, easy] = scores[row.hard + 1 :]
         batch.pool_teacher_mask[i, easy] = True
@@ -143,26 +159,43 @@ def list_batch(rows: Sequence[TrainingList]) -> tuple[list[str], ListBatch]:
 
 @dataclass
 class ListCollator:
-    """Turns training lists into model inputs; the `data_collator` of the library's trainer.
+    """Turns training lists into the model's inputs; the `data_collator` of the library's trainer.
+
+    Texts get the model's own prompts, as they do when a trained student encodes them.
 
     Args:
-        preprocess: the model's, from texts to `input_ids` and the like.
+        model: the student; tokenises.
         queries: texts of the queries.
         passages: texts of the passages that training sees.
+        valid_label_columns: what the trainer asks of a collator: which columns are no texts.
     """
 
-    preprocess: Callable[[list[str]], dict[str, Any]]
+    model: SentenceTransformer
     queries: Queries
     passages: Passages
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Inputs `query_*` and `passage_*`, and the `ListBatch` under `label`."""
+        """The inputs of a batch.
+
+        Args:
+            features: `TrainingList`s as mappings, as the trainer's data set holds them.
+
+        Returns:
+            `query_input_ids`, `passage_input_ids` and the like (texts, tokens), the passages being those of
+            the pool, and the `ListBatch` as `label`.
+        """
         rows = [TrainingList(**feature) for feature in features]
         pool, targets = list_batch(rows)
-        texts = self.passages.contents(self.passages.rows(pool))
-        queries = [self.queries.text(row.query_id) for row in rows]
-        batch: dict[str, Any] = {"label": targets}
-        batch.update({f"query_{key}": value for key, value in self.preprocess(queries).items()})
-        batch.update({f"passage_{key}": value for key, value in self.preprocess(texts).items()})
-        return batch
+        prompts = training_prompts(self.model)
+        asked = self.model.preprocess(
+            [self.queries.text(row.query_id) for row in rows], prompt=prompts.query, task="query"
+        )
+        given = self.model.preprocess(
+            self.passages.contents(self.passages.rows(pool)), prompt=prompts.document, task="document"
+        )
+        return {
+            "label": targets,
+            **{f"query_{name}": value for name, value in asked.items()},
+            **{f"passage_{name}": value for name, value in given.items()},
+        }

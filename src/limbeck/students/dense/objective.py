@@ -1,4 +1,4 @@
-"""What a dense student minimises: losses on its lists, computed from one encoding of each text."""
+"""What a dense student minimises: losses on the logits of its lists, for which each text is encoded once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from limbeck.errors import InputError
 from limbeck.losses import D2LLMLoss, InBatchCandidates, ListLoss, in_batch_cross_entropy
 from limbeck.students.dense.interaction import InteractionModule
 from limbeck.students.dense.lists import ListBatch
@@ -22,7 +23,7 @@ class ScoredBatch:
     Attributes:
         lists: logits of each row's list (batch, list).
         pool: logits of each query with every passage of the batch (batch, pool).
-        targets: the batch as collated.
+        targets: what the collator made of the batch's lists.
     """
 
     lists: Tensor
@@ -36,29 +37,39 @@ class ScoredBatch:
 
 
 class Objective(Protocol):
-    """A loss on a scored batch, in named parts that the trainer adds up and logs."""
+    """A loss on a scored batch, in named parts that the trainer adds up and logs one by one."""
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
-        """The weighted parts."""
-        ...
+        """The weighted parts, each a scalar with its gradient; their sum is minimised."""
 
 
 @dataclass(frozen=True)
 class D2LLMObjective:
-    """The losses of D2LLM (arXiv 2406.17262, section 3.3); teacher scores go through a sigmoid first.
+    """The losses of D2LLM on the lists and on the passages of the batch.
+
+    The losses take the teacher's probabilities, so its scores go through a sigmoid first.
+
+    Source: D2LLM, arXiv 2406.17262, the imitation losses.
 
     Args:
         loss: the weighted losses.
-        teacher_scale: multiplies the teacher's scores before the sigmoid.
-        teacher_bias: is added to them; scale and bias are the teacher's calibration.
+        teacher_scale: what the teacher's scores are multiplied by before the sigmoid.
+        teacher_bias: what is added to them then; scale and bias calibrate the teacher.
+
+    Raises:
+        InputError: every weight is zero.
     """
 
     loss: D2LLMLoss
     teacher_scale: float = 1.0
     teacher_bias: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not any(self.loss.weights.values()):
+            raise InputError("every loss of the student has the weight 0", remedy="weight one of them")
+
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
-        """One part, the total: the loss logs its own parts."""
+        """A part for each loss of D2LLM that has a weight."""
         targets = batch.targets
         value = self.loss(
             batch.lists,
@@ -72,7 +83,7 @@ class D2LLMObjective:
                 teacher_mask=targets.pool_teacher_mask,
             ),
         )
-        return {"d2llm": value.total}
+        return {f"{name}_loss": self.loss.weights[name] * part for name, part in value.parts.items()}
 
     def _probability(self, scores: Tensor) -> Tensor:
         return torch.sigmoid(self.teacher_scale * scores + self.teacher_bias)
@@ -80,13 +91,17 @@ class D2LLMObjective:
 
 @dataclass(frozen=True)
 class ListObjective:
-    """A loss on rank lists, and the in-batch cross-entropy that keeps the rest of the corpus away.
+    """A loss on rank lists, and the in-batch cross-entropy.
+
+    The list loss sees only passages that the teacher scored; the cross-entropy tells the positive from
+    the rest of the corpus, of which the batch is a sample.
 
     Args:
         name: of the list loss, for the log.
         list_loss: on logits and teacher scores (batch, list).
         weight: of the list loss.
-        in_batch_weight: of the cross-entropy of the positive among the passages of the batch.
+        in_batch_weight: of the cross-entropy of the positive among the passages of the batch; 0 leaves
+            it out.
     """
 
     name: str
@@ -95,31 +110,32 @@ class ListObjective:
     in_batch_weight: float = 1.0
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
-        """Two parts; a part of weight zero is left out."""
+        """The list loss and, if it has a weight, the cross-entropy."""
         targets = batch.targets
-        # The list and the row's easy negatives: the teacher's whole opinion of the query.
+        # To a list loss, the row's easy negatives are entries like the others.
         student = torch.cat([batch.lists, batch.pool], dim=1)
         teacher = torch.cat([targets.teacher, targets.pool_teacher], dim=1)
         mask = torch.cat([targets.mask, targets.pool_teacher_mask], dim=1)
-        parts = {self.name: self.weight * self.list_loss(student, teacher, mask)}
+        parts = {f"{self.name}_loss": self.weight * self.list_loss(student, teacher, mask)}
         if self.in_batch_weight:
-            ranked = in_batch_cross_entropy(batch.pool, batch.positive, targets.candidates)
-            parts["in_batch"] = self.in_batch_weight * ranked
+            entropy = in_batch_cross_entropy(batch.pool, batch.positive, targets.candidates)
+            parts["in_batch_loss"] = self.in_batch_weight * entropy
         return parts
 
 
 class StudentLoss(nn.Module):
     """The objective as a loss of the library's trainer.
 
-    The same objective is applied to the cosine part alone with a weight of its own, because the first
-    stage of a two-stage search ranks by it: without, its recall would drift as the module learns.
+    The objective can be applied to the cosine part alone as well. The first stage of a two-stage search
+    ranks by that part, and nothing else would keep its recall up while the interaction module learns.
 
     Args:
         model: the student; its last module is the interaction.
         objective: what is minimised.
-        task: branch of the interaction.
-        cosine_weight: of the objective on the cosine part; 0 leaves it out.
-        chunk: passages a forward pass; passages of like length go together, so that little is padding.
+        task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
+        cosine_weight: of the objective on the cosine part; 0 leaves it out. Without effect on a student
+            that has no cosine part (`start="random"`).
+        chunk: texts a forward pass; texts of like length go together, so that little is padding.
     """
 
     def __init__(
@@ -138,24 +154,24 @@ class StudentLoss(nn.Module):
         self.cosine_weight = cosine_weight
         self.chunk = chunk
 
-    def forward(self, sentence_features: list[dict[str, Tensor]], labels: ListBatch) -> dict[str, Tensor]:
-        """Weighted parts of the loss, by name.
+    def forward(self, sentence_features: list[dict[str, Any]], labels: ListBatch) -> dict[str, Tensor]:
+        """The weighted parts of the loss, by name; those on the cosine part begin with `cosine_`.
 
         Args:
-            sentence_features: inputs of the queries, then of the pool.
+            sentence_features: the model's inputs (texts, tokens) for the queries, then for the pool.
             labels: the targets.
         """
         queries = self._encode(sentence_features[0])
         pool = self._encode(sentence_features[1])
         interaction = self._interaction()
-        # Out of autocast: the logits are small and everything that is learnt hangs on their differences.
+        # Not in half precision: a list loss learns from differences of logits that bfloat16 would round away.
         with torch.autocast(queries.device.type, enabled=False):
             logits = interaction.score(queries, pool.unsqueeze(0), self.task).logits
             parts = self.objective(ScoredBatch(logits.gather(1, labels.lists), logits, labels))
             if self.cosine_weight and interaction.start == "cosine":
-                cosine = interaction.cosine_scale * (queries @ pool.T) + interaction.cosine_bias
+                cosine = interaction.cosine_part(queries, pool.unsqueeze(0))
                 apart = self.objective(ScoredBatch(cosine.gather(1, labels.lists), cosine, labels))
-                parts |= {f"{name}_cosine": self.cosine_weight * part for name, part in apart.items()}
+                parts |= {f"cosine_{name}": self.cosine_weight * part for name, part in apart.items()}
         return parts
 
     def _interaction(self) -> InteractionModule:
@@ -167,14 +183,14 @@ class StudentLoss(nn.Module):
         assert isinstance(last, InteractionModule)  # noqa: S101 - `DenseStudent` checked it
         return last
 
-    def _encode(self, features: Mapping[str, Tensor]) -> Tensor:
+    def _encode(self, features: Mapping[str, Any]) -> Tensor:
         """Embeddings (texts, dimension) in float32, computed in chunks of like length."""
         lengths = features["attention_mask"].sum(1)
         order = lengths.argsort(descending=True, stable=True)
         vectors = []
         for rows in torch.split(order, self.chunk):
             longest = int(lengths[rows[0]])
-            # Beside the tensors, the library passes on what kind of input it is, as a string.
+            # Beside the tensors the library passes on the kind of input and the length of a prompt.
             part = {
                 key: _trimmed(value[rows], longest, features) if isinstance(value, Tensor) else value
                 for key, value in features.items()
@@ -183,8 +199,14 @@ class StudentLoss(nn.Module):
         return torch.cat(vectors)[order.argsort()]
 
 
-def _trimmed(values: Tensor, longest: int, features: Mapping[str, Tensor]) -> Tensor:
-    """Drops the columns that are padding in every row, on whichever side they stand."""
+def _trimmed(values: Tensor, longest: int, features: Mapping[str, Any]) -> Tensor:
+    """Drops the columns that are padding in every row of a chunk, on whichever side they stand.
+
+    Args:
+        values: a chunk of one of the features (rows, tokens).
+        longest: real tokens of the chunk's longest text.
+        features: of the whole batch, which tell the side.
+    """
     mask = features["attention_mask"]
     if values.dim() < 2 or values.shape[1] != mask.shape[1]:
         return values

@@ -1,25 +1,28 @@
 """Pooling by multi-head attention (PMA): one vector a text, from all its token states.
 
-Lee et al. 2019, *Set Transformer*, section 3.2; used by D2LLM, arXiv 2406.17262, section 3.2.
+Lee et al. 2019, *Set Transformer*, arXiv 1810.00825; as the pooling of D2LLM, arXiv 2406.17262.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
-from sentence_transformers.base.modules import Module
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
-#: What the library passes to `Module.load` that says where on the hub weights are.
-_HUB_OPTIONS = ("token", "cache_folder", "revision", "local_files_only")
+from limbeck.errors import InputError
+from limbeck.students.dense.saved_module import SavedModule
 
 
 class AttentionPooling(nn.Module):
-    """Learned seeds attend over the token states of a text.
+    """One learned seed attends over the token states of a text: PMA with one seed vector.
 
-    `O = LayerNorm(S + Attention(S, X, X))`, then `LayerNorm(O + ReLU(W O))`, with one seed `S`.
+    With the seed `S` (1, dimension) and the token states `X` (tokens, dimension),
+    `O = LayerNorm(S + Attention(S, X, X))`, and the vector is `LayerNorm(O + ReLU(W O + b))`.
+
+    Source: Lee et al. 2019, arXiv 1810.00825, section 3 (the blocks MAB and PMA), less PMA's feed-forward
+    layer on the token states, which the backbone's last layer makes superfluous.
 
     Args:
         dimension: width of a token state.
@@ -53,13 +56,13 @@ class AttentionPooling(nn.Module):
         return squeezed
 
 
-class PMA(Module):
+class PMA(SavedModule):
     """Attention pooling as a module of a `SentenceTransformer`, in place of its pooling.
 
-    Two starts (METHODS 2.2):
+    Two starts:
 
-    - `start="backbone"`: the backbone's own pooling plus an attention branch whose output projection is
-      zero, so that step 0 *is* the backbone. The default; it needs far less data.
+    - `start="backbone"`, the default: the backbone's own pooling, plus the attention behind a linear
+      branch whose weights are zero. At step 0 the vector is exactly the backbone's, so little data suffices.
     - `start="random"`: the attention alone, initialised at random, as published.
 
     Args:
@@ -67,9 +70,10 @@ class PMA(Module):
         heads: attention heads (published: 32); must divide the dimension.
         start: `"backbone"` or `"random"`.
         pooling_mode: the backbone's own pooling (`mean`, `cls`, `lasttoken`, …), for `start="backbone"`.
+        include_prompt: whether the backbone's own pooling looks at the tokens of a prompt.
 
     Raises:
-        ValueError: heads do not divide the dimension, or an unknown start.
+        InputError: the heads do not divide the dimension, or an unknown start.
 
     Example:
         >>> pma = PMA(embedding_dimension=8, heads=2)
@@ -78,29 +82,48 @@ class PMA(Module):
         torch.Size([1, 8])
     """
 
-    config_keys: list[str] = ["embedding_dimension", "heads", "start", "pooling_mode"]
+    config_keys: list[str] = ["embedding_dimension", "heads", "start", "pooling_mode", "include_prompt"]
 
     def __init__(
-        self, embedding_dimension: int, heads: int = 32, start: str = "backbone", pooling_mode: str = "mean"
+        self,
+        embedding_dimension: int,
+        heads: int = 32,
+        start: str = "backbone",
+        pooling_mode: str = "mean",
+        *,
+        include_prompt: bool = True,
     ) -> None:
         super().__init__()
         if embedding_dimension % heads:
-            raise ValueError(f"{heads} attention heads do not divide the {embedding_dimension} dimensions")
+            raise InputError(
+                f"{heads} attention heads do not divide the backbone's {embedding_dimension} dimensions",
+                expected=f"a divisor of {embedding_dimension}",
+                remedy="set `student.heads` in the recipe",
+            )
         if start not in {"backbone", "random"}:
-            raise ValueError(f"unknown start {start!r} of the pooling: use 'backbone' or 'random'")
+            raise InputError(f"unknown start '{start}' of the pooling", expected="'backbone' or 'random'")
         self.embedding_dimension = embedding_dimension
         self.heads = heads
         self.start = start
         self.pooling_mode = pooling_mode
+        self.include_prompt = include_prompt
         self.attention_pooling = AttentionPooling(embedding_dimension, heads)
         if start == "backbone":
-            self.base = Pooling(embedding_dimension, pooling_mode)  # type: ignore[no-untyped-call]
+            self.base = Pooling(embedding_dimension, pooling_mode, include_prompt)
             self.branch = nn.Linear(embedding_dimension, embedding_dimension)
             nn.init.zeros_(self.branch.weight)
             nn.init.zeros_(self.branch.bias)
 
     def forward(self, features: dict[str, Any], **_: object) -> dict[str, Any]:
-        """Adds `sentence_embedding` (batch, dimension) to the features of a batch."""
+        """Pools the token states of a batch.
+
+        Args:
+            features: with `token_embeddings` (batch, tokens, dimension) and `attention_mask`
+                (batch, tokens).
+
+        Returns:
+            The same features with `sentence_embedding` (batch, dimension).
+        """
         tokens, mask = features["token_embeddings"], features["attention_mask"]
         pooled = self.attention_pooling(tokens, mask)
         if self.start == "backbone":
@@ -111,16 +134,3 @@ class PMA(Module):
     def get_embedding_dimension(self) -> int:
         """Width of the vector."""
         return self.embedding_dimension
-
-    def save(self, output_path: str, *_: object, safe_serialization: bool = True, **__: object) -> None:
-        """Writes configuration and weights into a folder."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:  # type: ignore[override]
-        """Reads what `save` wrote, from a folder or from the hub."""
-        hub = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
-        module = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
-        cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=module, **hub)
-        return module

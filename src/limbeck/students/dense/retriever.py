@@ -36,13 +36,14 @@ class Hit:
 class DenseRetriever:
     """A distilled student with its index.
 
-    Candidates come from the cosine part of the student; its interaction module ranks them.
+    The passages nearest by cosine are the candidates; the student's interaction module ranks them.
 
     Args:
         student: encodes questions.
         index: of the passages, built from the same student.
         passages: their texts.
-        candidates: how many passages the interaction module looks at; at least as many as are asked for.
+        candidates: how many passages the interaction module ranks for a question; where more results are
+            asked for than this, as many as are asked for.
 
     Example:
         >>> retriever = DenseRetriever.open(Path("quickstart"))  # doctest: +SKIP
@@ -62,8 +63,11 @@ class DenseRetriever:
     def open(cls, run_folder: Path | str) -> DenseRetriever:
         """The retriever of a finished run.
 
+        Args:
+            run_folder: what `limbeck run` was given as `--out`.
+
         Raises:
-            InputError: the folder holds no run, or its index is not built yet.
+            InputError: the folder holds no run, its index is not built yet, or a file of it cannot be read.
         """
         folder = Path(run_folder)
         index = folder / "index"
@@ -87,8 +91,11 @@ class DenseRetriever:
         """The best passages for a question, best first.
 
         Args:
-            query: the question; not blank.
-            k: how many; fewer where the corpus has fewer.
+            query: the question.
+            k: how many, 1 or more; fewer come back where the corpus has fewer.
+
+        Raises:
+            InputError: a blank question, or k below 1.
         """
         if not query.strip():
             raise InputError("the question is empty", expected="some words to search for")
@@ -101,13 +108,22 @@ class DenseRetriever:
         ]
 
     def rank(self, query: str, k: int, query_id: str = "query") -> RankedList:
-        """The best passages as a ranking, by the interaction module among the best by cosine."""
+        """What `search` finds, as a ranking.
+
+        Args:
+            query: the question.
+            k: how many, 1 or more.
+            query_id: of the ranking.
+
+        Returns:
+            Passage ids, and the interaction module's logits as scores.
+        """
         vector = self.student.encode([query], query=True)
         rows, scores = self.index.search(vector, k, max(k, self.candidates))
         return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
 
     def rank_by_cosine(self, query: str, k: int, query_id: str = "query") -> RankedList:
-        """The best passages by cosine alone: the first stage."""
+        """The best passages by cosine alone, as the first stage finds them; arguments as for `rank`."""
         vector = self.student.encode([query], query=True)
         rows, scores = self.index.search_cosine(vector, k)
         return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()

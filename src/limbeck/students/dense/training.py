@@ -1,9 +1,10 @@
-"""Training a dense student, and its plain competitor, with the library's trainer."""
+"""Training a dense student, and the fine-tuned backbone that it must beat, with the library's trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,25 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from limbeck.checkpoints import last_whole_checkpoint
 from limbeck.data import Judgements, Passages, Queries
 from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
+from limbeck.students.dense.backbone import training_prompts
 from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import Objective, StudentLoss
 from limbeck.students.dense.student import DenseStudent
+
+#: Parameters of the student that the backbone does not have, by a part of their name.
+_HEADS = (
+    r"\.(attention_pooling|branch|query_half|passage_half|branches|outputs|cosine_scale|cosine_bias)(\.|$)"
+)
 
 _LIST_FEATURES = Features(
     {
@@ -42,17 +51,20 @@ class TrainingSettings:
 
     Attributes:
         epochs: passes over the lists.
-        batch_size: lists a step.
-        learning_rate: of the encoder, peak.
-        head_learning_rate: of the attention pooling and the interaction, which start near nothing.
-        warmup_ratio: share of the steps over which the rate rises; it then falls linearly to zero.
+        batch_size: lists a batch.
+        learning_rate: of the encoder, at its peak.
+        head_learning_rate: of the attention pooling and the interaction module, at its peak; they start
+            from nothing and may move faster than the encoder.
+        warmup_ratio: share of the steps over which the rates rise; they then fall linearly to zero.
         weight_decay: of AdamW.
-        max_grad_norm: gradients are clipped to it.
+        max_grad_norm: the length to which longer gradients are cut.
         accumulation: batches a step of the optimiser.
+        bf16: computes in bfloat16 under autocast; None does where the hardware is fast at it. Weights and
+            optimiser stay in float32.
         seed: of the shuffling and of dropout.
-        checkpoint_every: steps between checkpoints, from which a killed run goes on.
-        log_every: steps between log lines.
-        tensorboard: writes TensorBoard logs beside the checkpoints.
+        checkpoint_every: steps between checkpoints, from which a killed training goes on.
+        log_every: steps between entries of the log.
+        tensorboard: also writes the log for TensorBoard, into a folder `tensorboard` beside the work folder.
     """
 
     epochs: float = 1.0
@@ -63,6 +75,7 @@ class TrainingSettings:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     accumulation: int = 1
+    bf16: bool | None = None
     seed: int = 0
     checkpoint_every: int = 50
     log_every: int = 10
@@ -74,8 +87,9 @@ class TrainingOutcome:
     """What a training leaves besides the model.
 
     Attributes:
-        steps: of the optimiser.
-        curve: the trainer's log: one mapping a line, with `step`, `loss`, its parts, `learning_rate`.
+        steps: how many the optimiser made, those before a checkpoint included.
+        curve: the trainer's log, one mapping an entry: `step`, `loss` and each of its parts (`…_loss`),
+            `grad_norm`, `learning_rate`.
     """
 
     steps: int
@@ -95,22 +109,25 @@ def train_student(
     cosine_weight: float = 0.0,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
-    """Teaches a student the teacher's rankings, in place.
+    """Teaches a student the teacher's rankings.
+
+    The student is changed in place. A training that was killed and is called again with the same arguments
+    goes on from its last checkpoint and ends with the same weights.
 
     Args:
-        student: at step 0, or as it was when the last run began; checkpoints bring it up to date.
+        student: at step 0.
         lists: what it learns from.
         queries: texts of the queries.
         passages: texts of the passages as training sees them.
         objective: what is minimised.
         settings: how long and how fast.
-        work_dir: holds the checkpoints; a training that was killed goes on from the last of them.
-        task: branch of the interaction.
-        cosine_weight: weight of the same objective on the cosine part.
+        work_dir: for the checkpoints.
+        task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
+        cosine_weight: of the same objective on the cosine part.
         callbacks: of the trainer, for progress.
 
     Raises:
-        InputError: there are no lists.
+        InputError: there are no lists, or TensorBoard is asked for and not installed.
     """
     dataset = Dataset.from_list([asdict(row) for row in lists], features=_LIST_FEATURES)
     if not len(dataset):
@@ -124,10 +141,8 @@ def train_student(
         StudentLoss(student.model, objective, task=task, cosine_weight=cosine_weight),
         settings,
         work_dir,
-        collator=ListCollator(student.model.preprocess, queries, passages),
-        rates={
-            r"attention_pooling|branch|query_half|passage_half|outputs|cosine_": settings.head_learning_rate
-        },
+        collator=ListCollator(student.model, queries, passages),
+        rates={_HEADS: settings.head_learning_rate},
         callbacks=callbacks,
     )
 
@@ -144,18 +159,43 @@ def train_in_batch(
 ) -> TrainingOutcome:
     """Fine-tunes an encoder on (query, positive) with the other positives of the batch as negatives.
 
-    The usual way to adapt a bi-encoder, and what a distilled student has to beat. The library's
-    `MultipleNegativesRankingLoss` (Henderson et al. 2017, arXiv 1705.00652), in place.
+    The usual way to adapt a bi-encoder, and what a distilled student has to beat. No batch holds a text
+    twice, so a query's own positive never stands among its negatives. The model is changed in place, and a
+    killed training goes on as `train_student` does.
+
+    Source: Henderson et al. 2017, arXiv 1705.00652, section 4.4 (multiple negatives), by the library's
+    `MultipleNegativesRankingLoss`.
+
+    Args:
+        model: the backbone as it is.
+        judgements: which passages are positives (grade ≥ 1).
+        queries: texts of the queries.
+        passages: texts of the passages as training sees them.
+        settings: how long and how fast; `head_learning_rate` has no part in it.
+        work_dir: for the checkpoints.
+        callbacks: of the trainer, for progress.
+
+    Raises:
+        InputError: there are no positives, or TensorBoard is asked for and not installed.
     """
     pairs = [(query, passage) for query in judgements.query_ids for passage in judgements.relevant(query)]
-    rows = [
-        {"anchor": queries.text(query), "positive": content}
-        for (query, _), content in zip(
-            pairs, passages.contents(passages.rows([p for _, p in pairs])), strict=True
+    if not pairs:
+        raise InputError(
+            "there is nothing to learn from: the training judgements name no relevant passage",
+            expected="grades of 1 or more",
         )
-    ]
-    loss = MultipleNegativesRankingLoss(model)
-    return _train(model, Dataset.from_list(rows), loss, settings, work_dir, callbacks=callbacks)
+    prompts = training_prompts(model)
+    positives = passages.contents(passages.rows([passage for _, passage in pairs]))
+    return _train(
+        model,
+        Dataset.from_dict({"anchor": queries.texts([query for query, _ in pairs]), "positive": positives}),
+        MultipleNegativesRankingLoss(model),
+        settings,
+        work_dir,
+        prompts={"anchor": prompts.query, "positive": prompts.document},
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        callbacks=callbacks,
+    )
 
 
 def _train(
@@ -167,6 +207,8 @@ def _train(
     *,
     collator: Any = None,
     rates: dict[str, float] | None = None,
+    prompts: dict[str, str] | None = None,
+    batch_sampler: BatchSamplers = BatchSamplers.BATCH_SAMPLER,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
     device = model.device.type
@@ -177,33 +219,52 @@ def _train(
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
         learning_rate_mapping=rates or {},
+        prompts=prompts,
+        batch_sampler=batch_sampler,
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=supports_bf16(device),
+        bf16=supports_bf16(device) if settings.bf16 is None else settings.bf16,
         use_cpu=device == "cpu",
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
         save_total_limit=1,
         logging_steps=settings.log_every,
-        report_to="tensorboard" if settings.tensorboard else "none",
+        report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
     )
-    trainer = SentenceTransformerTrainer(
+    trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         loss=loss,
         data_collator=collator,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *([_tensorboard(work_dir)] if settings.tensorboard else [])],
     )
     trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
     checkpoint = last_whole_checkpoint(work_dir)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """The library's trainer without its model card, for which it encodes examples behind a bar of its own."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Adds none."""
+
+
+def _tensorboard(work_dir: Path) -> TrainerCallback:
+    if find_spec("tensorboard") is None:
+        raise InputError(
+            "TensorBoard is asked for and not installed", remedy="pip install 'limbeck[tensorboard]'"
+        )
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # needs the package
+
+    return TensorBoardCallback(SummaryWriter(work_dir.with_name("tensorboard")))  # type: ignore[no-untyped-call]
 
 
 def _numbers(line: dict[str, Any]) -> dict[str, float]:
