@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,11 @@ from limbeck.data.stdlib import build_stdlib, stdlib_fingerprint
 from limbeck.errors import InputError
 from limbeck.mining import BM25, BM25Miner, DenseMiner, Miner, mine_to
 from limbeck.pipeline.run import Run
-from limbeck.recipes import BeirData, HubData, Recipe, StdlibData
+from limbeck.recipes import BeirData, HubData, Recipe, RunMember, Split, StdlibData
 from limbeck.students.dense.backbone import load_backbone
 
 #: Splits whose candidates are ranked by systems and teacher, and not learnt from.
-EVALUATED = ("dev", "test")
+EVALUATED: tuple[Split, ...] = ("dev", "test")
 
 
 def data_settings(recipe: Recipe) -> object:
@@ -29,9 +29,14 @@ def data_settings(recipe: Recipe) -> object:
     if isinstance(data, StdlibData):
         return [data, stdlib_fingerprint()]
     if isinstance(data, BeirData):
-        files = sorted(path for path in data.folder.rglob("*") if path.is_file())
-        return [data, [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]]
+        return [data, file_stamps(data.folder)]
     return data
+
+
+def file_stamps(*paths: Path) -> list[tuple[str, int, int]]:
+    """Path, size and time of change of files and of all files in folders: these tell a change."""
+    files = (file for path in paths for file in (path, *sorted(path.rglob("*"))) if file.is_file())
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def prepare_data(run: Run, work: Path) -> None:
@@ -60,15 +65,27 @@ def prepare_data(run: Run, work: Path) -> None:
 
 def mining_settings(recipe: Recipe) -> object:
     """What the candidates depend on."""
-    mining = recipe.mining.model_dump(mode="json", exclude={"false_negative_share"})
-    return [mining, recipe.language, recipe.backbone, recipe.max_length, recipe.seed]
+    mining = recipe.mining
+    return [
+        mining.model_dump(mode="json", exclude={"false_negative_share"}),
+        file_stamps(*mining.runs.values()),
+        _scored_by_runs(recipe),
+        recipe.language,
+        backbone_settings(recipe),
+        recipe.seed,
+    ]
+
+
+def backbone_settings(recipe: Recipe) -> object:
+    """What a model depends on that starts from the backbone; of a name on the hub there are no files."""
+    return [recipe.backbone, file_stamps(Path(recipe.backbone)), recipe.max_length]
 
 
 def mine(run: Run, work: Path) -> None:
     """Finds candidates for the queries of every split.
 
-    Leaves `bm25/` and `backbone/` (the indexes of two first systems), their runs on the evaluated splits,
-    and `train.arrow`, `easy.arrow`, `dev.arrow`, `test.arrow`: what the teacher is to score.
+    Leaves `bm25/` and `backbone/` (the indexes of two first systems), and `train.arrow`, `easy.arrow`,
+    `dev.arrow`, `test.arrow`: what the teacher is to score.
     """
     recipe, data = run.recipe, run.dataset
     mining = recipe.mining
@@ -77,36 +94,43 @@ def mine(run: Run, work: Path) -> None:
     with run.progress.task("encoding passages with the backbone", len(data.passages)) as advance:
         backbone = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
         dense = DenseMiner(backbone, data.passages, folder=work / "backbone", progress=advance)
-    miners: dict[str, Miner] = {"bm25": BM25Miner(bm25), "dense": dense}
+    available: dict[str, Miner] = {"bm25": BM25Miner(bm25), "dense": dense}
+    miners = {str(name): available[name] for name in mining.miners}
     for split in EVALUATED:
-        found = [
-            mine_to(work / f"{name}-{split}.arrow", miner, data.queries[split], recipe.evaluation.depth)
-            for name, miner in miners.items()
-        ]
-        if split in mining.runs:
-            found = [read_run(mining.runs[split], queries=data.queries[split], passages=data.passages)]
-        elif mining.miners != ("bm25", "dense"):
-            found = [found[list(miners).index(name)] for name in mining.miners]
+        found = _found(run, work, miners, split)
         Rankings.union(found, mining.evaluation_depth).write(work / f"{split}.arrow")
     queries, judgements = training_queries(run, work)
-    if "train" in mining.runs:
-        mined = (
-            read_run(mining.runs["train"], passages=data.passages)
-            .for_queries(queries.ids())
-            .top(mining.depth)
-        )
-    else:
-        each = [
-            mine_to(work / f"{name}-train.arrow", miners[name], queries, mining.depth, skip=judgements)
-            for name in mining.miners
-        ]
-        mined = Rankings.union(each, mining.depth)
+    mined = Rankings.union(_found(run, work, miners, "train", skip=judgements))
+    only_found = _scored_by_runs(recipe)
     with RankingsWriter(work / "train.arrow", mined.source) as writer:
         for query_id in queries.ids():
-            writer.add(_with_positives(mined.list_for(query_id), judgements.relevant(query_id)))
+            positives = judgements.relevant(query_id)
+            writer.add(_training_list(mined.list_for(query_id), positives, mining.depth, only_found))
     with RankingsWriter(work / "easy.arrow", "random") as writer:
         for query_id in queries.ids():
             writer.add(_random(query_id, data.passages, judgements, mining.random, recipe.seed))
+
+
+def _found(
+    run: Run, work: Path, miners: Mapping[str, Miner], split: Split, *, skip: Judgements | None = None
+) -> list[Rankings]:
+    """What each miner finds, or what the recipe's run of the split holds."""
+    data, mining, runs = run.dataset, run.recipe.mining, run.recipe.mining.runs
+    depth = mining.depth if split == "train" else mining.evaluation_depth
+    queries = training_queries(run, work)[0] if split == "train" else data.queries[split]
+    if split in runs:
+        return [read_run(runs[split], queries=data.queries[split], passages=data.passages)]
+    found = []
+    for name, miner in miners.items():
+        with run.progress.task(f"{name}: {split} queries", len(queries)) as advance:
+            path = work / f"{name}-{split}.arrow"
+            found.append(mine_to(path, miner, queries, depth, skip=skip, progress=advance))
+    return found
+
+
+def _scored_by_runs(recipe: Recipe) -> bool:
+    """Whether nobody can score a positive that the candidates lack."""
+    return any(isinstance(member, RunMember) for member in recipe.teacher.members)
 
 
 def training_queries(run: Run, folder: Path | None = None) -> tuple[Queries, Judgements]:
@@ -128,9 +152,12 @@ def training_queries(run: Run, folder: Path | None = None) -> tuple[Queries, Jud
     return kept, judgements.subset(kept.ids())
 
 
-def _with_positives(ranked: RankedList, positives: list[str]) -> RankedList:
-    """A mined list with its positives in front; the scores are ranks, for the teacher to replace."""
-    passages = [*positives, *(p for p in ranked.passage_ids if p not in set(positives))]
+def _training_list(ranked: RankedList, positives: list[str], depth: int, only_found: bool) -> RankedList:
+    """Positives, then the best candidates; the scores are ranks, for the teacher to replace."""
+    relevant, found = set(positives), set(ranked.passage_ids)
+    first = [passage for passage in positives if passage in found or not only_found]
+    others = [passage for passage in ranked.passage_ids if passage not in relevant][:depth]
+    passages = first + others
     return RankedList(ranked.query_id, passages, -np.arange(len(passages), dtype=np.float64))
 
 
@@ -155,8 +182,3 @@ def open_bm25(run: Run) -> BM25:
 def candidate_lists(run: Run, name: str) -> Rankings:
     """Rankings of the mining stage by name: `train`, `easy`, `dev`, `bm25-test`."""
     return Rankings.open(run.folder / "mine" / f"{name}.arrow")
-
-
-def clear(folder: Path) -> None:
-    """Removes what a stage needed on the way and nobody reads afterwards."""
-    shutil.rmtree(folder, ignore_errors=True)

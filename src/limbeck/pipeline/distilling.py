@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from limbeck.encoders import encode
 from limbeck.indexes.vectors import VectorIndex, two_stage_recall
 from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
-from limbeck.pipeline.candidates import clear, training_queries
-from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.candidates import backbone_settings, training_queries
+from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import D2LLMRecipe, Recipe
@@ -32,11 +33,14 @@ MODEL = "model"
 
 def distil_settings(recipe: Recipe) -> object:
     """What the student depends on."""
-    return [recipe.student, recipe.loss, recipe.training, recipe.backbone, recipe.max_length, recipe.seed]
+    return [recipe.student, recipe.loss, recipe.training, backbone_settings(recipe), recipe.seed]
 
 
 def distil(run: Run, work: Path) -> None:
-    """Teaches the student the teacher's rankings; leaves `student/` and `curve.json`."""
+    """Teaches the student the teacher's rankings.
+
+    Leaves `student/`, `curve.json`, and `tensorboard/` where the recipe wants it.
+    """
     recipe = run.recipe
     options = recipe.student.model_dump()
     student = DenseStudent.start(
@@ -57,13 +61,14 @@ def distil(run: Run, work: Path) -> None:
         passages=run.dataset.training_view,
         objective=_objective(recipe),
         settings=TrainingSettings(seed=recipe.seed, **settings),
-        work_dir=work / "checkpoints",
+        work_dir=work / SCRATCH,
         cosine_weight=recipe.training.cosine_weight,
         callbacks=[TrainerProgress(run.progress, "distilling")],
     )
     student.save(work / STUDENT)
     write_json(work / "curve.json", outcome.curve)
-    clear(work / "checkpoints")
+    if (logs := work / SCRATCH / "runs").is_dir():  # where the library's trainer puts them
+        shutil.copytree(logs, work / "tensorboard", dirs_exist_ok=True)
 
 
 def _objective(recipe: Recipe) -> Objective:
@@ -83,7 +88,7 @@ def _objective(recipe: Recipe) -> Objective:
 
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on."""
-    return [recipe.baseline, recipe.backbone, recipe.max_length, recipe.evaluation.depth, recipe.seed]
+    return [recipe.baseline, backbone_settings(recipe), recipe.seed]
 
 
 def fine_tune_baseline(run: Run, work: Path) -> None:
@@ -97,14 +102,13 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
         queries=queries,
         passages=run.dataset.training_view,
         settings=TrainingSettings(seed=recipe.seed, **recipe.baseline.model_dump()),
-        work_dir=work / "checkpoints",
+        work_dir=work / SCRATCH,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
     )
     model.save(str(work / MODEL), create_model_card=False)
     write_json(work / "curve.json", outcome.curve)
     with run.progress.task("encoding passages with it", len(run.dataset.passages)) as advance:
         DenseMiner(model, run.dataset.passages, folder=work, progress=advance)
-    clear(work / "checkpoints")
 
 
 def index_settings(recipe: Recipe) -> object:

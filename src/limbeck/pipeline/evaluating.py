@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,26 +28,27 @@ from limbeck.recipes import Recipe
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.retriever import DenseRetriever
 
-BM25_ROW = "BM25"
-BACKBONE_ROW = "backbone"
-BASELINE_ROW = "backbone fine-tuned in-batch"
-COSINE_ROW = "student (cosine)"
-STUDENT_ROW = "student (interaction)"
-TEACHER_ROW = "teacher reranking"
+#: The systems by name: rows of the table, keys of `metrics.json`, `runs/NAME.trec`.
+BM25_NAME = "bm25"
+BACKBONE = "backbone"
+BASELINE = "backbone-in-batch"
+COSINE = "student-cosine"
+STUDENT = "student-interaction"
+TEACHER = "teacher"
 
 #: Queries that are timed: enough for a median, few enough to wait for.
 TIMED_QUERIES = 50
 TIMED_TEACHER_QUERIES = 5
 
-#: What the stage leaves that belongs at the top of the run folder.
-PUBLISHED = ("metrics.json", "report.html", "report.md", "report-figures", "runs")
+#: What users and scripts read.
+PUBLISHED = ("report.html", "report.md", "report-figures", "runs", "metrics.json")
 
 Search = Callable[[Query], RankedList]
 
 
 def evaluation_settings(recipe: Recipe) -> object:
-    """What the figures depend on, beyond the stages before."""
-    return [recipe.evaluation, recipe.index, recipe.seed]
+    """What the figures and their page depend on, beyond the stages before."""
+    return [recipe.name, recipe.evaluation, recipe.index, recipe.seed]
 
 
 def evaluate(run: Run, work: Path) -> None:
@@ -63,14 +63,14 @@ def evaluate(run: Run, work: Path) -> None:
         with run.progress.task(name, len(queries)) as advance:
             rankings[name] = Rankings.from_lists(_answers(search, queries, advance), name)
             latency[name] = latency_ms(search, asked[:TIMED_QUERIES])
-    rankings[TEACHER_ROW] = scored_by_teacher(
+    rankings[TEACHER] = scored_by_teacher(
         run, candidate_lists(run, split), split, "teacher reranks the candidates"
     )
-    latency[TEACHER_ROW] = latency_ms(_reranking(run, split), asked[:TIMED_TEACHER_QUERIES], warmup=1)
+    latency[TEACHER] = latency_ms(_reranking(run, split), asked[:TIMED_TEACHER_QUERIES], warmup=1)
 
     (work / "runs").mkdir(exist_ok=True)
     for name, ranked in rankings.items():
-        write_run(ranked, work / "runs" / f"{file_name(name)}.trec", file_name(name))
+        write_run(ranked, work / "runs" / f"{name}.trec", name)
     metrics = {
         name: evaluate_run(ranked, judgements, recipe.evaluation.metrics) for name, ranked in rankings.items()
     }
@@ -78,7 +78,7 @@ def evaluate(run: Run, work: Path) -> None:
         {name: system_result(metrics[name], latency[name], seed=recipe.seed) for name in rankings},
         compare_systems(
             metrics,
-            [(STUDENT_ROW, name) for name in rankings if name != STUDENT_ROW],
+            [(STUDENT, name) for name in rankings if name != STUDENT],
             next(iter(metrics.values())).names,
             seed=recipe.seed,
         ),
@@ -90,35 +90,19 @@ def evaluate(run: Run, work: Path) -> None:
     write_report(_report(run, results, metrics, queries), work)
 
 
-def publish(run: Run) -> None:
-    """Copies what users and scripts read to the top of the run folder."""
-    for name in PUBLISHED:
-        source, target = run.folder / "evaluate" / name, run.folder / name
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        elif source.is_file():
-            shutil.copyfile(source, partial := target.with_name(f".{name}.partial"))
-            partial.replace(target)
-
-
-def file_name(system: str) -> str:
-    """The name of a system as a file name and a TREC tag: `student-interaction`."""
-    return "-".join("".join(c if c.isalnum() else " " for c in system.lower()).split())
-
-
 def _systems(run: Run, depth: int) -> dict[str, Search]:
     recipe, passages = run.recipe, run.dataset.passages
     retriever = DenseRetriever.open(run.folder.path)
     backbone = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
     tuned = load_backbone(str(run.folder / "baseline" / MODEL), recipe.max_length, recipe.device)
     return {
-        BM25_ROW: _miner_search(BM25Miner(open_bm25(run)), depth),
-        BACKBONE_ROW: _miner_search(
+        BM25_NAME: _miner_search(BM25Miner(open_bm25(run)), depth),
+        BACKBONE: _miner_search(
             DenseMiner(backbone, passages, folder=run.folder / "mine" / "backbone"), depth
         ),
-        BASELINE_ROW: _miner_search(DenseMiner(tuned, passages, folder=run.folder / "baseline"), depth),
-        COSINE_ROW: lambda query: retriever.rank_by_cosine(query.text, depth, query.id),
-        STUDENT_ROW: lambda query: retriever.rank(query.text, depth, query.id),
+        BASELINE: _miner_search(DenseMiner(tuned, passages, folder=run.folder / "baseline"), depth),
+        COSINE: lambda query: retriever.rank_by_cosine(query.text, depth, query.id),
+        STUDENT: lambda query: retriever.rank(query.text, depth, query.id),
     }
 
 
@@ -158,7 +142,7 @@ def _report(run: Run, results: Results, metrics: dict[str, RunMetrics], queries:
         results,
         metrics,
         title=f"{run.recipe.name}: a distilled retriever",
-        compared=(STUDENT_ROW, BACKBONE_ROW),
+        compared=(STUDENT, BACKBONE),
         query_text=queries.text,
         curves=[
             (int(line["step"]), f"{stage}: {part}", line[part])

@@ -1,7 +1,8 @@
 """The run folder: one folder a recipe, one subfolder a finished stage, and a manifest.
 
 A stage works in `.work/<stage>` and is renamed into place when it is done, so that a subfolder is there in
-full or not at all. What lies in `.work` belongs to a stage that was interrupted and may go on from it.
+full or not at all. What lies in `.work` belongs to a stage that was interrupted and may go on from it; what
+lies in `.trash` is being deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,13 @@ from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
 from limbeck.recipes import Recipe, recipe_yaml
 
+#: In the folder of a stage at work: what it needs on the way and nobody reads afterwards.
+SCRATCH = "scratch"
+
 _DONE = ".done.json"
 _UNFINISHED_KEY = ".key"
 _WORK = ".work"
+_TRASH = ".trash"
 
 
 class RunFolder:
@@ -46,7 +51,13 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process out; the system lets go when this one ends, however it ends."""
+        """Keeps a second process out, and tidies up after one that was killed.
+
+        The system lets go of the lock when this process ends, however it ends.
+
+        Raises:
+            InputError: another process works in the folder.
+        """
         with (self.path / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,6 +67,7 @@ class RunFolder:
                     path=self.path,
                     remedy="wait for it, or name another folder with --out",
                 ) from error
+            self._tidy()
             yield
 
     def finished_key(self, stage: str) -> str | None:
@@ -67,7 +79,7 @@ class RunFolder:
         return key
 
     def seconds(self, stage: str) -> float:
-        """How long a finished stage took, over all its attempts."""
+        """How long the attempt took that finished a stage."""
         done = json.loads((self.path / stage / _DONE).read_text(encoding="utf-8"))
         return float(done["seconds"])
 
@@ -80,26 +92,64 @@ class RunFolder:
         work = self.path / _WORK / stage
         mark = work / _UNFINISHED_KEY
         if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
-            shutil.rmtree(work, ignore_errors=True)
+            self._discard(work)
             work.mkdir(parents=True)
             with atomic_path(mark) as temporary:
                 temporary.write_text(key, encoding="utf-8")
         started = time.monotonic()
         yield work
-        mark.unlink()
-        with atomic_path(work / _DONE) as temporary:
-            record = {"key": key, "seconds": round(time.monotonic() - started, 3)}
-            temporary.write_text(json.dumps(record), encoding="utf-8")
-        target = self.path / stage
-        if target.exists():
-            # A stale result of another recipe: out of the way in one step, then deleted at leisure.
-            old = self.path / _WORK / f"{stage}.old"
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-            work.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            work.rename(target)
+        write_json(work / _DONE, {"key": key, "seconds": round(time.monotonic() - started, 3)})
+        self._put_into_place(stage)
+
+    def _put_into_place(self, stage: str) -> None:
+        """Each step is one rename; `_tidy` goes on from any of them."""
+        work, target = self.path / _WORK / stage, self.path / stage
+        self._discard(work / SCRATCH)
+        self._discard(target)  # a stale result, of another recipe
+        work.rename(target)
+        (target / _UNFINISHED_KEY).unlink(missing_ok=True)
+        self._empty_trash()
+
+    def _tidy(self) -> None:
+        """Ends what a killed process had begun: a finished stage goes into place, the trash away."""
+        for done in (self.path / _WORK).glob(f"*/{_DONE}"):
+            self._put_into_place(done.parent.name)
+        self._empty_trash()
+
+    def _discard(self, folder: Path) -> None:
+        """Takes a folder away in one step, so that no half of it is ever read."""
+        trash = self.path / _TRASH
+        trash.mkdir(exist_ok=True)
+        if folder.exists():
+            folder.rename(trash / f"{folder.name}-{time.time_ns()}")
+
+    def _empty_trash(self) -> None:
+        shutil.rmtree(self.path / _TRASH, ignore_errors=True)
+
+    def publish(self, stage: str, names: Iterable[str]) -> None:
+        """Copies what a finished stage left for users and scripts to the top of the run folder.
+
+        A copy that is there already is left alone.
+
+        Args:
+            stage: who made it.
+            names: files and folders in the stage's folder.
+        """
+        for relative in self._files(stage, names):
+            source, target = self.path / stage / relative, self.path / relative
+            if not target.is_file() or _stamp(source) != _stamp(target):
+                with atomic_path(target) as temporary:
+                    shutil.copy2(source, temporary)
+
+    def withdraw(self, stage: str, names: Iterable[str]) -> None:
+        """Removes the copies that `publish` made, because what they say is about to be out of date."""
+        for relative in self._files(stage, names):
+            (self.path / relative).unlink(missing_ok=True)
+
+    def _files(self, stage: str, names: Iterable[str]) -> list[Path]:
+        folder = self.path / stage
+        found = (file for name in names for file in (folder / name, *sorted((folder / name).rglob("*"))))
+        return [file.relative_to(folder) for file in found if file.is_file()]
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Leaves the recipe, every default written out, as `recipe.yaml`."""
@@ -129,6 +179,11 @@ def machine() -> dict[str, str]:
         "system": platform.platform(terse=True),
         "python": sys.version.split()[0],
     }
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _processor() -> str:

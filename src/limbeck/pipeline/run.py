@@ -55,7 +55,10 @@ class Stage:
         title: what the user reads.
         after: the stages whose folders it reads.
         settings: the parts of a recipe that its result depends on; when they change it runs again.
-        work: does it, into a folder that may hold what an interrupted attempt left.
+        work: does it, into a folder that may hold what an interrupted attempt left; what it puts into
+            `SCRATCH` there goes away when it is done.
+        checks: looks at what can be known of a recipe before anything is done, and raises an InputError.
+        publishes: the files and folders of its result that are copied to the top of the run folder.
     """
 
     name: str
@@ -63,12 +66,15 @@ class Stage:
     after: tuple[str, ...]
     settings: Callable[[Recipe], object]
     work: Callable[[Run, Path], None]
+    checks: Sequence[Callable[[Recipe], None]] = ()
+    publishes: Sequence[str] = ()
 
 
 def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -> None:
     """Brings a run folder up to date.
 
-    A stage whose recipe and predecessors are what they were is not run again.
+    A stage whose recipe and predecessors are what they were is not run again. What a stage publishes is at
+    the top of the folder when all is up to date, and not there while something is not.
 
     Args:
         run: the recipe and its folder.
@@ -79,21 +85,39 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
         InputError: another process works in the folder, or a stage refuses its input.
     """
     wanted = stages[: _position(stages, until) + 1]
+    keys: dict[str, str] = {}
+    for stage in wanted:
+        keys[stage.name] = digest(
+            stage.name, stage.settings(run.recipe), [keys[name] for name in stage.after]
+        )
     with run.folder.locked(), _logging_to(run.folder / "log.txt"):
+        stale = {stage.name for stage in wanted if run.folder.finished_key(stage.name) != keys[stage.name]}
+        for check in dict.fromkeys(
+            check for stage in wanted if stage.name in stale for check in stage.checks
+        ):
+            check(run.recipe)
         run.folder.write_recipe(run.recipe)
-        keys: dict[str, str] = {}
+        if stale:
+            for stage in stages:
+                run.folder.withdraw(stage.name, stage.publishes)
         for number, stage in enumerate(wanted, start=1):
-            key = digest(stage.name, stage.settings(run.recipe), [keys[name] for name in stage.after])
-            keys[stage.name] = key
-            reused = run.folder.finished_key(stage.name) == key
-            run.progress.stage(number, len(wanted), stage.title, reused=reused)
-            if reused:
-                continue
-            logger.info("stage %s begins", stage.name)
-            with run.folder.working(stage.name, key) as work:
-                stage.work(run, work)
-            logger.info("stage %s is done in %.1f s", stage.name, run.folder.seconds(stage.name))
-            run.folder.write_manifest(keys)
+            run.progress.stage(number, len(wanted), stage.title, reused=stage.name not in stale)
+            if stage.name in stale:
+                _finish(run, stage, keys[stage.name])
+                run.folder.write_manifest(keys)
+        for stage in wanted:
+            run.folder.publish(stage.name, stage.publishes)
+
+
+def _finish(run: Run, stage: Stage, key: str) -> None:
+    logger.info("stage %s begins", stage.name)
+    try:
+        with run.folder.working(stage.name, key) as work:
+            stage.work(run, work)
+    except BaseException as error:
+        logger.info("stage %s ends with %s: %s", stage.name, type(error).__name__, error)
+        raise
+    logger.info("stage %s is done in %.1f s", stage.name, run.folder.seconds(stage.name))
 
 
 def _position(stages: Sequence[Stage], name: str | None) -> int:

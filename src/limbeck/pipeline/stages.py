@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
-from limbeck.pipeline import candidates, distilling, evaluating, teaching
+from limbeck.pipeline import candidates, distilling, evaluating, preflight, teaching
 from limbeck.pipeline.run import Stage
 
 STAGES = (
-    Stage("data", "Read the corpus and the queries", (), candidates.data_settings, candidates.prepare_data),
-    Stage("mine", "Mine candidates", ("data",), candidates.mining_settings, candidates.mine),
-    Stage("teacher", "Make the teacher", ("mine",), teaching.teacher_settings, teaching.prepare_teacher),
-    Stage("audit", "Audit the teacher", ("teacher",), teaching.audit_settings, teaching.audit_teacher),
     Stage(
-        "teach", "Teach: score the training candidates", ("audit",), teaching.teach_settings, teaching.teach
+        "data",
+        "Read the corpus and the queries",
+        after=(),
+        settings=candidates.data_settings,
+        work=candidates.prepare_data,
+        checks=(preflight.check_data,),
     ),
-    Stage("distil", "Distil the student", ("teach",), distilling.distil_settings, distilling.distil),
+    Stage(
+        "mine",
+        "Mine candidates",
+        after=("data",),
+        settings=candidates.mining_settings,
+        work=candidates.mine,
+        checks=(preflight.check_language,),
+    ),
+    Stage(
+        "teacher",
+        "Make the teacher",
+        after=("mine",),
+        settings=teaching.teacher_settings,
+        work=teaching.prepare_teacher,
+    ),
+    Stage(
+        "audit",
+        "Audit the teacher",
+        after=("teacher",),
+        settings=teaching.audit_settings,
+        work=teaching.audit_teacher,
+    ),
+    Stage(
+        "teach",
+        "Teach: score the training candidates",
+        after=("audit",),
+        settings=teaching.teach_settings,
+        work=teaching.teach,
+    ),
+    Stage(
+        "distil",
+        "Distil the student",
+        after=("teach",),
+        settings=distilling.distil_settings,
+        work=distilling.distil,
+        checks=(preflight.check_student,),
+    ),
     Stage(
         "baseline",
         "Fine-tune the backbone in-batch, to compare",
-        ("mine",),
-        distilling.baseline_settings,
-        distilling.fine_tune_baseline,
+        after=("mine",),
+        settings=distilling.baseline_settings,
+        work=distilling.fine_tune_baseline,
     ),
-    Stage("index", "Index the corpus", ("distil",), distilling.index_settings, distilling.build_index),
+    Stage(
+        "index",
+        "Index the corpus",
+        after=("distil",),
+        settings=distilling.index_settings,
+        work=distilling.build_index,
+    ),
     Stage(
         "evaluate",
         "Evaluate every system",
-        ("index", "baseline"),
-        evaluating.evaluation_settings,
-        evaluating.evaluate,
+        after=("index", "baseline"),
+        settings=evaluating.evaluation_settings,
+        work=evaluating.evaluate,
+        checks=(preflight.check_evaluation,),
+        publishes=evaluating.PUBLISHED,
     ),
 )

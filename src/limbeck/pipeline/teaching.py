@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from limbeck.data import Rankings
+from limbeck.data import Judgements, RankedList, Rankings
 from limbeck.data.formats.trec import read_run
+from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
 from limbeck.mining import BM25, drop_likely_positives
-from limbeck.pipeline.candidates import candidate_lists, open_bm25, training_queries
+from limbeck.pipeline.candidates import (
+    backbone_settings,
+    candidate_lists,
+    file_stamps,
+    open_bm25,
+    training_queries,
+)
 from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
@@ -36,6 +44,7 @@ from limbeck.teachers import (
     audit,
     fine_tune_cross_encoder,
     fit_ensemble,
+    probabilities,
     score_rankings,
 )
 
@@ -44,8 +53,18 @@ CHUNK = 256
 
 
 def teacher_settings(recipe: Recipe) -> object:
-    """What the members of the teacher depend on."""
-    return [recipe.teacher, recipe.backbone, recipe.seed]
+    """What the members of the teacher depend on, the files behind them included."""
+    return [recipe.teacher, _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]
+
+
+def _stamps_of_members(recipe: Recipe) -> object:
+    paths: list[Path] = []
+    for member in recipe.teacher.members:
+        if isinstance(member, RunMember):
+            paths += [path for path in (member.train, member.dev, member.test) if path is not None]
+        elif isinstance(member, BiEncoderMember | CrossEncoderMember) and member.model is not None:
+            paths.append(Path(member.model))  # of a name on the hub there are no files
+    return file_stamps(*paths)
 
 
 def prepare_teacher(run: Run, work: Path) -> None:
@@ -71,17 +90,14 @@ def prepare_teacher(run: Run, work: Path) -> None:
 
 def audit_settings(recipe: Recipe) -> object:
     """The audit depends on what the stages before it left, and on the device only in its speed."""
-    return [recipe.max_length, recipe.seed]
+    return recipe.seed
 
 
 def audit_teacher(run: Run, work: Path) -> None:
     """Scores the dev candidates with every member, fits the ensemble, and compares.
 
-    Leaves `teacher.json` (the numbers of the ensemble) and `audit.json`.
-
-    Raises:
-        TeacherNotBetterError: the teacher ranks no better than the student's start, and the run was not
-            told to go on anyway.
+    Leaves `teacher.json` (the numbers of the ensemble) and `audit.json`. What follows from the verdict is up
+    to the next stage, so that the audit is on disk whatever it says.
     """
     data, seed = run.dataset, run.recipe.seed
     judgements = data.judgements["dev"]
@@ -104,10 +120,10 @@ def audit_teacher(run: Run, work: Path) -> None:
     )
     numbers = {name: value for name, value in asdict(fit).items() if name != "held_out"}
     write_json(work / "teacher.json", numbers)
-    write_json(work / "audit.json", {**report.to_dict(), "rows": report.table_rows(), "ensemble": numbers})
-    run.progress.note(report.explanation)
-    if not report.passed and not run.anyway:
-        raise TeacherNotBetterError(f"{report.explanation} To go on all the same: --anyway")
+    written = {"passed": report.passed, "rows": report.table_rows(), "ensemble": numbers}
+    write_json(work / "audit.json", report.to_dict() | written)
+    if report.passed or run.anyway:
+        run.progress.note(report.explanation)
 
 
 def teach_settings(recipe: Recipe) -> object:
@@ -116,17 +132,39 @@ def teach_settings(recipe: Recipe) -> object:
 
 
 def teach(run: Run, work: Path) -> None:
-    """Scores the training candidates: what the student will learn from."""
+    """Scores the training candidates: what the student will learn from.
+
+    Raises:
+        TeacherNotBetterError: the audit found the teacher no better than the student's start, and the run
+            was not told to go on anyway.
+    """
+    audited = json.loads((run.folder / "audit" / "audit.json").read_text(encoding="utf-8"))
+    if not audited["passed"] and not run.anyway:
+        raise TeacherNotBetterError(audited["explanation"])
     teacher = open_teacher(run, "train")
     lists = candidate_lists(run, "train")
     scored = _scored(run, teacher, lists, "train", "training candidates")
     if (share := run.recipe.mining.false_negative_share) is not None:
-        scored = drop_likely_positives(scored, run.dataset.judgements["train"], share)
+        scored = _without_likely_positives(scored, run.dataset.judgements["train"], share)
     scored.write(work / "candidates.arrow")
     easy = candidate_lists(run, "easy")
     if len(easy):
         easy = _scored(run, teacher, easy, "train", "easy passages")
     easy.write(work / "easy.arrow")
+
+
+def _without_likely_positives(scored: Rankings, judgements: Judgements, share: float) -> Rankings:
+    """The filter takes a share of probabilities; the student still learns from logits."""
+    likely = scored.rescored(probabilities(scored.scores), scored.source)
+    kept = drop_likely_positives(likely, judgements, share)
+
+    def lists() -> Iterator[RankedList]:
+        for ranked in scored:
+            stay = set(kept.list_for(ranked.query_id).passage_ids)
+            rows = [row for row, passage in enumerate(ranked.passage_ids) if passage in stay]
+            yield RankedList(ranked.query_id, [ranked.passage_ids[row] for row in rows], ranked.scores[rows])
+
+    return Rankings.from_lists(lists(), scored.source)
 
 
 def open_teacher(run: Run, split: str) -> Teacher:
@@ -180,7 +218,9 @@ def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
         )
     if isinstance(member, CrossEncoderMember):
         fine_tuned = run.folder / "teacher" / f"cross-encoder-{number}" / "model"
-        return CrossEncoderTeacher(member.model or fine_tuned, max_length=recipe.teacher.max_length)
+        length = recipe.teacher.max_length
+        model = load_cross_encoder(member.model or fine_tuned, max_length=length, device=recipe.device)
+        return CrossEncoderTeacher(model, max_length=length)
     return _run_file(run, member, split)
 
 

@@ -1,0 +1,108 @@
+"""What is looked at before anything is done: all that would otherwise end a run after an hour of work.
+
+The types of a recipe find unknown keys, missing paths and contradictions. Here is what needs the packages
+that do the work, or a look into the data. Each check takes a recipe and raises an InputError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.util import find_spec
+from itertools import islice
+
+from limbeck.data.files import Records, find_file, require_folder
+from limbeck.data.formats.beir import LAYOUT
+from limbeck.data.formats.fields import json_object
+from limbeck.errors import InputError
+from limbeck.evaluation import parse_metric
+from limbeck.evaluation.report import require_extra
+from limbeck.mining.tokenisation import tokenizer_for
+from limbeck.recipes import BeirData, HubData, IrDatasetsData, Recipe
+from limbeck.students.dense.backbone import load_backbone, pooling_module
+
+#: Passages that are read to see how the corpus is written.
+SAMPLE = 200
+
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
+_LETTER = re.compile(r"[^\W\d_]")
+_WITHOUT_SPACES = ("zh", "ja", "ko")
+
+
+def check_data(recipe: Recipe) -> None:
+    """The corpus, the queries and the three splits are there, or what would fetch them is installed."""
+    data = recipe.data
+    if isinstance(data, BeirData):
+        require_folder(data.folder, expected=LAYOUT)
+        names = {"train": data.train, "dev": data.dev, "test": data.test}
+        wanted = ["corpus.jsonl", "queries.jsonl", *(f"qrels/{name}.tsv" for name in names.values())]
+        for name in wanted:
+            if find_file(data.folder, name) is None:
+                raise InputError(
+                    f"there is neither {name} nor {name}.gz",
+                    path=data.folder,
+                    expected=LAYOUT,
+                    remedy=f"give data.train, data.dev and data.test names of files; {_splits_there(data)}",
+                )
+    elif isinstance(data, HubData):
+        _require("datasets", "data of the kind 'hub'", "hub")
+    elif isinstance(data, IrDatasetsData):
+        _require("ir_datasets", "data of the kind 'ir_datasets'", "hub")
+
+
+def _splits_there(data: BeirData) -> str:
+    files = (data.folder / "qrels").glob("*.tsv*")
+    names = sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in files})
+    return f"there are {', '.join(names)}" if names else "there are none"
+
+
+def check_language(recipe: Recipe) -> None:
+    """There is a tokenizer of the language, and it is one for the script that the corpus is written in."""
+    tokenizer_for(recipe.language)
+    if isinstance(recipe.data, BeirData) and (corpus := find_file(recipe.data.folder, "corpus.jsonl")):
+        records = islice(Records(corpus, json_object), SAMPLE)
+        share = _share_without_spaces(str(record.get("text", "")) for record in records)
+        language = recipe.language.strip().lower()
+        if share > 0.5 and not language.startswith(_WITHOUT_SPACES) and language != "none":
+            raise InputError(
+                f"the language is '{recipe.language}', but {share:.0%} of the corpus is written in Chinese, "
+                "Japanese or Korean characters, where words are not set apart by spaces",
+                path=corpus,
+                expected="zh, ja or ko, zh-jieba or ja-janome",
+                remedy="set `language`, or `language: none` if words are set apart by spaces after all",
+            )
+
+
+def _share_without_spaces(texts: Iterable[str]) -> float:
+    text = "".join(texts)
+    letters = len(_LETTER.findall(text))
+    return len(_CJK.findall(text)) / letters if letters else 0.0
+
+
+def check_student(recipe: Recipe) -> None:
+    """The backbone loads, and a student can be made of it."""
+    backbone = load_backbone(recipe.backbone, recipe.max_length, "cpu")
+    pooling_module(backbone)
+    width, heads = backbone.get_embedding_dimension(), recipe.student.heads
+    if width is None or width % heads:
+        raise InputError(
+            f"student.heads is {heads}, which does not divide the {width} dimensions of '{recipe.backbone}'",
+            remedy="set student.heads to 1, 2, 4, 8, 16 or 32, whichever divides them",
+        )
+    if recipe.training.tensorboard:
+        _require("tensorboard", "training.tensorboard", "tensorboard")
+
+
+def check_evaluation(recipe: Recipe) -> None:
+    """The metrics are known, and the report can be written."""
+    for name in recipe.evaluation.metrics:
+        parse_metric(name)
+    require_extra()
+
+
+def _require(module: str, wanted_by: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise InputError(
+            f"{wanted_by} needs the package '{module}', which is not installed",
+            remedy=f"pip install 'limbeck[{extra}]'",
+        )
