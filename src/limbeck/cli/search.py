@@ -97,15 +97,13 @@ def show_search(retriever: DenseRetriever, query: str, k: int) -> None:
 
 def _first_lines(text: str, width: int) -> list[str]:
     """The beginning of a text, white space folded, in a few lines of this width."""
-    from rich.cells import set_cell_size  # noqa: PLC0415
-
     words = " ".join(text.split())
     lines: list[str] = []
     while words and len(lines) < _TEXT_LINES:
         line, words = _cut(words, width)
         lines.append(line)
     if words:
-        lines[-1] = set_cell_size(lines[-1], min(width - 2, len(lines[-1]))).rstrip() + " …"
+        lines[-1] = f"{_cut(lines[-1], width - 2)[0]} …"
     return lines
 
 
@@ -117,7 +115,7 @@ def _cut(words: str, width: int) -> tuple[str, str]:
         return words, ""
     line = set_cell_size(words, width).rstrip(" ")
     space = line.rfind(" ")
-    if words[len(line) : len(line) + 1] != " " and space > len(line) // 2:
+    if words[len(line) : len(line) + 1] != " " and space >= len(line) // 2:
         line = line[:space]
     return line, words[len(line) :].lstrip()
 
