@@ -73,6 +73,19 @@ def test_plain_lines(clock: Clock) -> None:
     ]
 
 
+def test_a_long_note_is_whole_in_a_file_and_wrapped_in_a_terminal(clock: Clock) -> None:
+    note = "word " * 50 + "end"
+    display, file = plain(clock)
+    display.note(note)
+    assert file.getvalue() == f"      {note}\n"
+    screen = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    with TerminalDisplay(screen, clock) as bars:
+        bars.note(note)
+    lines = [line for line in screen.file.getvalue().splitlines() if "word" in line]
+    assert len(lines) > 5
+    assert all(line.startswith("      word") for line in lines)
+
+
 def test_quick_work_is_one_line(clock: Clock) -> None:
     display, file = plain(clock)
     with display.task("pairs", 1000) as advance:

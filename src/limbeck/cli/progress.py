@@ -151,7 +151,7 @@ class RunDisplay:
         self.current = None
 
     def _say(self, text: Text) -> None:
-        self.screen.print(Padding(text, (0, 0, 0, INDENT), expand=False))
+        self.screen.print(Text(" " * INDENT).append_text(text))
 
 
 class TerminalDisplay(RunDisplay):
@@ -200,6 +200,10 @@ class TerminalDisplay(RunDisplay):
             self._bars.remove_task(bar)
             self._bars.update(self._idle, visible=True)
         self._end_task(title, work)
+
+    def _say(self, text: Text) -> None:
+        # Wrapped within the indentation; in a file, where nothing is wrapped, this would cut the text.
+        self.screen.print(Padding(text, (0, 0, 0, INDENT), expand=False))
 
 
 class _Counts(ProgressColumn):
