@@ -10,10 +10,11 @@ from typing import Any
 from limbeck.pipeline import STAGES, Run, RunFolder, Silent, run_stages
 from limbeck.recipes import Recipe, make_recipe
 
-NOUNS = """
+TEXT = """
 cat dog bird fish sea city river france germany paris berlin capital red green blue sum list file
 sort number string time thread day year water fire tree house book music war king queen
-""".split()
+"""
+NOUNS = TEXT.split()
 SPLITS = {"train": 40, "dev": 15, "test": 15}
 
 
@@ -32,7 +33,9 @@ def write_corpus(folder: Path, passages: int = 60, seed: int = 0) -> Path:
             for at in range(count):
                 target = rng.randrange(passages)
                 one, other = rng.sample(triples[target], 2)
-                queries.write(json.dumps({"_id": f"{split}{at}", "text": f"where is the {one} of {other}"}) + "\n")
+                queries.write(
+                    json.dumps({"_id": f"{split}{at}", "text": f"where is the {one} of {other}"}) + "\n"
+                )
                 lines.append(f"{split}{at}\tp{target}\t1")
             (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
     return folder
@@ -52,7 +55,10 @@ def tiny_content(corpus: Path, encoder: Path, **changes: Any) -> dict[str, Any]:
             "members": [
                 {"kind": "bm25"},
                 {"kind": "bi-encoder"},
-                {"kind": "cross-encoder", "fine_tuning": {"steps": 4, "batch_size": 4, "checkpoint_every": 2}},
+                {
+                    "kind": "cross-encoder",
+                    "fine_tuning": {"steps": 4, "batch_size": 4, "checkpoint_every": 2},
+                },
             ],
         },
         "student": {"heads": 4, "hidden": 16, "features": 8},

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from limbeck.losses import LIST_LOSSES
+from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
+
+LOSSES = ["d2llm", *sorted(LIST_LOSSES)]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_every_loss_distils(kind: str, copy: Path, corpus: Path, tiny_encoder_path: Path):
+    training = tiny_content(corpus, tiny_encoder_path)["training"] | {"epochs": 0.4}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, loss={"kind": kind}, training=training)
+    assert run_recipe(recipe, copy, until="distil").done == ["distil"]
+    curve = json.loads((copy / "distil" / "curve.json").read_text())
+    assert curve[-1]["step"] == 2
+    assert not (copy / "distil" / "scratch").exists()
+
+
+def test_tensorboard_logs_outlive_the_checkpoints(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    training = tiny_content(corpus, tiny_encoder_path)["training"] | {"epochs": 0.4, "tensorboard": True}
+    run_recipe(tiny_recipe(corpus, tiny_encoder_path, training=training), copy, until="distil")
+    assert list((copy / "distil" / "tensorboard").rglob("events.out.tfevents.*"))
+    assert not list((copy / "distil").rglob("checkpoint-*"))
+
+
+def test_a_published_start_and_no_cosine_part(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    student = {
+        "heads": 4,
+        "hidden": 16,
+        "features": 8,
+        "pooling_start": "random",
+        "interaction_start": "random",
+    }
+    recipe = tiny_recipe(corpus, tiny_encoder_path, student=student, loss={"kind": "d2llm"})
+    run_recipe(recipe, copy)
+    systems = json.loads((copy / "metrics.json").read_text())["systems"]
+    assert set(systems) >= {"student-cosine", "student-interaction"}

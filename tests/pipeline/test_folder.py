@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from limbeck.errors import InputError
+from limbeck.pipeline.folder import SCRATCH, RunFolder
+from limbeck.recipes import Recipe, StdlibData, load_recipe
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def finish(folder: RunFolder, stage: str, key: str, text: str) -> None:
+    with folder.working(stage, key) as work:
+        (work / "result.txt").write_text(text)
+
+
+def fail(folder: RunFolder, stage: str, key: str, text: str) -> None:
+    with folder.working(stage, key) as work:
+        (work / "result.txt").write_text(text)
+        raise RuntimeError
+
+
+def test_a_stage_appears_when_it_is_done(folder: RunFolder):
+    with folder.working("mine", "k1") as work:
+        (work / "result.txt").write_text("one")
+        assert not (folder / "mine").exists()
+        assert folder.finished_key("mine") is None
+    assert (folder / "mine" / "result.txt").read_text() == "one"
+    assert folder.finished_key("mine") == "k1"
+    assert folder.seconds("mine") >= 0
+    assert not (folder / ".work" / "mine").exists()
+
+
+def test_a_stage_that_fails_leaves_what_was_there(folder: RunFolder):
+    finish(folder, "mine", "k1", "one")
+    with pytest.raises(RuntimeError):
+        fail(folder, "mine", "k2", "half")
+    assert (folder / "mine" / "result.txt").read_text() == "one"
+    assert folder.finished_key("mine") == "k1"
+
+
+def test_an_interrupted_stage_goes_on_from_what_it_left(folder: RunFolder):
+    with pytest.raises(RuntimeError):
+        fail(folder, "distil", "k1", "step 2")
+    with folder.working("distil", "k1") as work:
+        assert (work / "result.txt").read_text() == "step 2"
+
+
+def test_what_another_recipe_left_is_not_gone_on_from(folder: RunFolder):
+    with pytest.raises(RuntimeError):
+        fail(folder, "distil", "k1", "step 2")
+    with folder.working("distil", "k2") as work:
+        assert not (work / "result.txt").exists()
+
+
+def test_a_stale_result_is_replaced_as_a_whole(folder: RunFolder):
+    with folder.working("mine", "k1") as work:
+        (work / "old.txt").write_text("old")
+    finish(folder, "mine", "k2", "new")
+    assert sorted(file.name for file in (folder / "mine").iterdir()) == [".done.json", "result.txt"]
+
+
+def test_scratch_is_gone_when_the_stage_is_done(folder: RunFolder):
+    with folder.working("distil", "k1") as work:
+        (work / SCRATCH).mkdir()
+        (work / SCRATCH / "checkpoint").write_text("x")
+    assert not (folder / "distil" / SCRATCH).exists()
+    assert not (folder / ".trash").exists()
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["first", "over a stale one"])
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_kill_while_a_stage_goes_into_place_loses_nothing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, steps: int, stale: bool
+):
+    if stale:
+        finish(folder, "mine", "k0", "old")
+    rename, done = Path.rename, []
+
+    def killed_after_some(path: Path, target: Path) -> Path:
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_after_some)
+        try:
+            with folder.working("mine", "k1") as work:
+                (work / SCRATCH).mkdir()
+                (work / "result.txt").write_text("new")
+        except KeyboardInterrupt:
+            pass
+    with folder.locked():
+        assert folder.finished_key("mine") == "k1"
+    assert (folder / "mine" / "result.txt").read_text() == "new"
+    assert not (folder / "mine" / SCRATCH).exists()
+    assert not (folder / ".trash").exists()
+
+
+def _work_in(path: Path, results: multiprocessing.Queue[str]) -> None:
+    try:
+        with RunFolder(path).locked():
+            results.put("in")
+    except InputError as error:
+        results.put(str(error))
+
+
+def test_one_process_at_a_time(folder: RunFolder):
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[str] = context.Queue()
+    with folder.locked():
+        other = context.Process(target=_work_in, args=(folder.path, results))
+        other.start()
+        answer = results.get(timeout=30)
+        other.join()
+    assert "another process works in this run folder" in answer
+    assert str(folder.path) in answer
+    with folder.locked():
+        pass
+
+
+def test_a_file_is_no_run_folder(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="the run folder is a file"):
+        RunFolder(tmp_path / "file")
+
+
+def test_what_is_published_lies_at_the_top_until_it_is_withdrawn(folder: RunFolder):
+    with folder.working("evaluate", "k1") as work:
+        (work / "runs").mkdir()
+        (work / "runs" / "a.trec").write_text("a")
+        (work / "metrics.json").write_text("{}")
+        (work / "private").write_text("x")
+    names = ("runs", "metrics.json", "not-made")
+    folder.publish("evaluate", names)
+    (folder / "runs" / "mine.trec").write_text("a user's own")
+    assert (folder / "runs" / "a.trec").read_text() == "a"
+    assert (folder / "metrics.json").read_text() == "{}"
+    assert not (folder / "private").exists()
+
+    before = (folder / "metrics.json").stat().st_ino
+    folder.publish("evaluate", names)
+    assert (folder / "metrics.json").stat().st_ino == before
+    (folder / "metrics.json").unlink()
+    (folder / "runs" / "a.trec").write_text("changed")
+    folder.publish("evaluate", names)
+    assert (folder / "metrics.json").read_text() == "{}"
+    assert (folder / "runs" / "a.trec").read_text() == "a"
+
+    folder.withdraw("evaluate", names)
+    assert not (folder / "metrics.json").exists()
+    assert [file.name for file in (folder / "runs").iterdir()] == ["mine.trec"]
+
+
+def test_recipe_and_manifest_tell_what_made_the_folder(folder: RunFolder):
+    recipe = Recipe(data=StdlibData(), seed=3)
+    folder.write_recipe(recipe)
+    assert load_recipe(folder / "recipe.yaml") == recipe
+    finish(folder, "mine", "k1", "one")
+    folder.write_manifest({"mine": "k1", "distil": "k2"})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert list(manifest["stages"]) == ["mine"]
+    assert manifest["stages"]["mine"]["key"] == "k1"
+    assert set(manifest["machine"]) == {"processor", "cores", "system", "python"}

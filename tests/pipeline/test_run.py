@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck.data.formats.trec import read_run
+from limbeck.errors import InputError
+from limbeck.evaluation import Results
+from limbeck.pipeline import STAGES, Run, RunFolder, Stage, run_stages
+from limbeck.recipes import Recipe, load_recipe, make_recipe
+from limbeck.students.dense.retriever import DenseRetriever
+from tests.pipeline.tiny_corpus import SPLITS, Record, run_recipe, tiny_content, tiny_recipe
+
+NAMES = [stage.name for stage in STAGES]
+SYSTEMS = ["bm25", "backbone", "backbone-in-batch", "student-cosine", "student-interaction", "teacher"]
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of change of every artefact: equal when nothing was written again."""
+    return {
+        str(file.relative_to(folder)): (file.stat().st_ino, file.stat().st_mtime_ns)
+        for file in folder.rglob("*")
+        if file.is_file()
+        and file.name not in {".lock", "log.txt", "recipe.yaml"}
+        # A reader of the cache may make and remove SQLite's own files beside it.
+        and not file.name.startswith("scores.sqlite-")
+    }
+
+
+def test_metrics_have_the_shape_that_scripts_read(finished: Path):
+    systems = json.loads((finished / "metrics.json").read_text())["systems"]
+    assert list(systems) == SYSTEMS
+    for entry in systems.values():
+        assert list(entry) == ["nDCG@10", "MRR@10", "Recall@20", "latency_ms"]
+        assert set(entry["latency_ms"]) == {"p50", "p95"}
+        for metric in ("nDCG@10", "MRR@10", "Recall@20"):
+            assert set(entry[metric]) == {"value", "low", "high"}
+            assert 0 <= entry[metric]["low"] <= entry[metric]["value"] <= entry[metric]["high"] <= 1
+    assert Results.read(finished / "metrics.json").seed == 0
+
+
+def test_every_system_has_its_run(finished: Path):
+    assert sorted(file.stem for file in (finished / "runs").iterdir()) == sorted(SYSTEMS)
+    for name in SYSTEMS:
+        ranked = read_run(finished / "runs" / f"{name}.trec")
+        assert ranked.source == name
+        assert len(ranked.query_ids) == SPLITS["test"]
+        assert all(1 <= len(one) <= 20 for one in ranked)
+
+
+def test_words_of_the_query_find_the_passage(finished: Path):
+    systems = Results.read(finished / "metrics.json").systems
+    assert systems["bm25"].metrics["nDCG@10"].value > 0.8
+    assert systems["teacher"].metrics["nDCG@10"].value > systems["backbone"].metrics["nDCG@10"].value
+
+
+def test_a_report_is_left(finished: Path):
+    html = (finished / "report.html").read_text()
+    assert "student-interaction" in html
+    assert "student&#39;s start" in html or "student's start" in html
+    markdown = (finished / "report.md").read_text()
+    assert "report-figures/quality.svg" in markdown
+    assert (finished / "report-figures" / "quality.svg").is_file()
+
+
+def test_the_folder_tells_what_made_it(finished: Path, corpus: Path, tiny_encoder_path: Path):
+    assert load_recipe(finished / "recipe.yaml") == tiny_recipe(corpus, tiny_encoder_path)
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert list(manifest["stages"]) == NAMES
+    log = (finished / "log.txt").read_text()
+    assert all(f"stage {name} is done" in log for name in NAMES)
+    assert not any((finished / ".work").iterdir())
+    assert not list(finished.rglob("checkpoint-*"))
+
+
+def test_the_student_answers_questions(finished: Path):
+    hits = DenseRetriever.open(finished).search("where is the cat of paris", k=5)
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_started_again_it_uses_what_is_there(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    recipe = tiny_recipe(corpus, tiny_encoder_path)
+    before = stamps(copy)
+    record = run_recipe(recipe, copy)
+    assert record.reused == dict.fromkeys(NAMES, True)
+    assert stamps(copy) == before
+
+
+def test_what_was_deleted_is_published_again(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    before = (copy / "metrics.json").read_bytes()
+    (copy / "metrics.json").unlink()
+    shutil.rmtree(copy / "runs")
+    assert run_recipe(tiny_recipe(corpus, tiny_encoder_path), copy).done == []
+    assert (copy / "metrics.json").read_bytes() == before
+    assert (copy / "runs" / "bm25.trec").is_file()
+
+
+def test_a_deleted_stage_is_made_again_and_what_reads_it_stays(
+    copy: Path, corpus: Path, tiny_encoder_path: Path
+):
+    shutil.rmtree(copy / "index")
+    assert run_recipe(tiny_recipe(corpus, tiny_encoder_path), copy).done == ["index"]
+
+
+def _changed(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        for place, value in changes.items():
+            *parents, last = place.split("__")
+            level = content
+            for parent in parents:
+                level = level[parent]
+            level[last] = value
+
+    return change
+
+
+TRAINED = ["distil", "index", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (_changed(evaluation__depth=25), ["evaluate"]),
+        (_changed(evaluation__metrics=["MAP"], name="other"), ["evaluate"]),
+        (_changed(index__candidates=20), ["index", "evaluate"]),
+        (_changed(training__epochs=2), TRAINED),
+        (_changed(loss={"kind": "d2llm"}), TRAINED),
+        (_changed(baseline__batch_size=4), ["baseline", "evaluate"]),
+        (_changed(mining__false_negative_share=0.9), ["teach", *TRAINED]),
+        (_changed(teacher__members=[{"kind": "bm25"}]), ["teacher", "audit", "teach", *TRAINED]),
+        (_changed(mining__depth=5), NAMES[1:]),
+        (_changed(device=None), []),
+    ],
+)
+def test_a_change_runs_again_what_depends_on_it(
+    finished: Path, corpus: Path, tiny_encoder_path: Path, change: Any, again: list[str]
+):
+    content = tiny_content(corpus, tiny_encoder_path)
+    change(content)
+    recipe = load_from(content, corpus)
+    assert stale(finished, recipe) == again
+
+
+def load_from(content: dict[str, Any], corpus: Path) -> Recipe:
+    return make_recipe(content, corpus / "recipe.yaml")
+
+
+def stale(folder: Path, recipe: Recipe) -> list[str]:
+    """What a run would do again, told by stages that do nothing."""
+    done: list[str] = []
+
+    def pretend(stage: Stage) -> Stage:
+        return Stage(
+            stage.name,
+            stage.title,
+            stage.after,
+            stage.settings,
+            work=lambda run, work: done.append(stage.name),
+        )
+
+    copy = folder.parent / "pretended"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    run_stages(Run(recipe, RunFolder(copy)), [pretend(stage) for stage in STAGES])
+    return done
+
+
+def test_more_epochs_distil_anew_and_keep_the_rest(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    before = stamps(copy)
+    content = tiny_content(corpus, tiny_encoder_path)
+    content["training"]["epochs"] = 3
+    assert run_recipe(load_from(content, corpus), copy).done == TRAINED
+    after = stamps(copy)
+    kept = ("data/", "mine/", "teacher/", "audit/", "teach/", "baseline/")
+    for name in (name for name in before if name.startswith(kept)):
+        assert after[name] == before[name], name
+    assert json.loads((copy / "metrics.json").read_text())["recipe"]["training"]["epochs"] == 3
+
+
+def test_a_file_of_the_data_that_changes_counts(
+    copy: Path, corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    recipe = tiny_recipe(own, tiny_encoder_path)
+    run_recipe(recipe, copy, until="data")
+    assert run_recipe(recipe, copy, until="data").done == []
+    with (own / "corpus.jsonl").open("a") as stream:
+        stream.write('{"_id": "new", "text": "a new one"}\n')
+    assert run_recipe(recipe, copy, until="data").done == ["data"]
+
+
+def test_what_is_published_is_withdrawn_while_it_is_out_of_date(
+    copy: Path, corpus: Path, tiny_encoder_path: Path
+):
+    content = tiny_content(corpus, tiny_encoder_path)
+    content["mining"]["depth"] = 5
+    run_recipe(load_from(content, corpus), copy, until="mine")
+    assert not (copy / "metrics.json").exists()
+    assert not list((copy / "runs").iterdir())
+    # Back to the recipe that the rest was made with: only the stage between is done again.
+    assert run_recipe(tiny_recipe(corpus, tiny_encoder_path), copy).done == ["mine"]
+    assert (copy / "metrics.json").is_file()
+
+
+def test_a_stage_that_fails_leaves_the_others(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    def fails(run: Run, work: Path) -> None:
+        (work / "half").write_text("x")
+        raise RuntimeError("out of memory")
+
+    broken = [
+        Stage(stage.name, stage.title, stage.after, stage.settings, fails)
+        if stage.name == "distil"
+        else stage
+        for stage in STAGES
+    ]
+    content = tiny_content(corpus, tiny_encoder_path)
+    content["training"]["epochs"] = 2
+    recipe, before = load_from(content, corpus), stamps(copy / "distil")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_stages(Run(recipe, RunFolder(copy)), broken)
+    assert stamps(copy / "distil") == before
+    assert "stage distil ends with RuntimeError: out of memory" in (copy / "log.txt").read_text()
+    assert run_recipe(recipe, copy).done == TRAINED
+
+
+def test_it_stops_where_it_is_told(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    recipe = tiny_recipe(corpus, tiny_encoder_path)
+    record = run_recipe(recipe, tmp_path / "run", until="mine")
+    assert record.done == ["data", "mine"]
+    assert record.notes == ["60 passages; queries: 40 train, 15 dev, 15 test"]
+    with pytest.raises(InputError, match=r"no stage 'train'.*data, mine, teacher"):
+        run_recipe(recipe, tmp_path / "run", until="train")
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    run = Run(tiny_recipe(corpus, tiny_encoder_path), folder, Record())
+    with folder.locked(), pytest.raises(InputError, match="another process works in this run folder"):
+        run_stages(run, STAGES)
+    assert not (folder / "recipe.yaml").exists()

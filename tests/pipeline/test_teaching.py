@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from limbeck.data import Judgements, RankedList, Rankings
+from limbeck.data.formats.qrels import read_qrels
+from limbeck.data.formats.trec import write_run
+from limbeck.errors import InputError
+from limbeck.pipeline.teaching import _without_likely_positives
+from limbeck.teachers import ScoreCache, TeacherNotBetterError
+from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_recipe
+
+
+def write_runs(folder: Path, corpus: Path, score: Callable[[str, int], float]) -> dict[str, str]:
+    """A run of every split: for each query its passage and nine others, the score by (place, relevance)."""
+    folder.mkdir()
+    paths = {}
+    for split in SPLITS:
+        judgements = read_qrels(corpus / "qrels" / f"{split}.tsv")
+        lists = []
+        for at, query in enumerate(judgements.query_ids):
+            passages = judgements.relevant(query) + [f"p{(7 * at + step) % 60}" for step in range(1, 10)]
+            passages = list(dict.fromkeys(passages))
+            scores = [score(p, int(p in judgements.relevant(query))) for p in passages]
+            lists.append(RankedList(query, passages, np.array(scores)))
+        paths[split] = str(folder / f"{split}.trec")
+        write_run(Rankings.from_lists(lists, "other"), folder / f"{split}.trec", "other")
+    return paths
+
+
+def by_relevance(sign: float) -> Callable[[str, int], float]:
+    return lambda passage, relevant: sign * (10.0 * relevant + int(passage[1:]) / 100)
+
+
+def run_teacher(paths: dict[str, str]) -> dict[str, Any]:
+    return {
+        "mining": {"random": 0, "depth": 6, "evaluation_depth": 20, "runs": paths},
+        "teacher": {"members": [{"kind": "run", **paths}]},
+    }
+
+
+def test_a_run_file_teaches(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    paths = write_runs(tmp_path / "runs", corpus, by_relevance(1))
+    recipe = tiny_recipe(corpus, tiny_encoder_path, **run_teacher(paths))
+    run_recipe(recipe, tmp_path / "run")
+    systems = json.loads((tmp_path / "run" / "metrics.json").read_text())["systems"]
+    assert systems["teacher"]["MRR@10"]["value"] == 1
+    taught = Rankings.open(tmp_path / "run" / "teach" / "candidates.arrow")
+    judgements = read_qrels(corpus / "qrels" / "train.tsv")
+    for ranked in taught:
+        assert ranked.passage_ids[0] in judgements.relevant(ranked.query_id)
+        assert len(ranked) <= 1 + 6
+
+
+def test_a_positive_that_the_run_lacks_is_left_out(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    paths = write_runs(tmp_path / "runs", corpus, by_relevance(1))
+    lines = Path(paths["train"]).read_text().splitlines()
+    # The passage that `train0` is judged to want stands first.
+    Path(paths["train"]).write_text("\n".join(lines[1:]) + "\n")
+    run_recipe(tiny_recipe(corpus, tiny_encoder_path, **run_teacher(paths)), tmp_path / "run", until="teach")
+    taught = Rankings.open(tmp_path / "run" / "teach" / "candidates.arrow")
+    wanted = read_qrels(corpus / "qrels" / "train.tsv").relevant("train0")
+    assert not set(wanted) & set(taught.list_for("train0").passage_ids)
+    assert set(taught.list_for("train1").passage_ids) & set(
+        read_qrels(corpus / "qrels" / "train.tsv").relevant("train1")
+    )
+
+
+def test_a_run_that_names_unknown_passages_is_an_error(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    paths = write_runs(tmp_path / "runs", corpus, by_relevance(1))
+    with Path(paths["dev"]).open("a") as stream:
+        stream.write("dev14 Q0 nowhere 99 -5.0 other\n")
+    with pytest.raises(InputError, match=r"dev\.trec:\d+: .*nowhere"):
+        run_recipe(
+            tiny_recipe(corpus, tiny_encoder_path, **run_teacher(paths)), tmp_path / "run", until="mine"
+        )
+
+
+def test_mined_runs_take_the_place_of_the_miners(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    paths = write_runs(tmp_path / "runs", corpus, by_relevance(1))
+    mining = {
+        "miners": ["bm25"],
+        "random": 1,
+        "depth": 3,
+        "evaluation_depth": 5,
+        "runs": {"dev": paths["dev"]},
+    }
+    run_recipe(tiny_recipe(corpus, tiny_encoder_path, mining=mining), tmp_path / "run", until="mine")
+    mine = tmp_path / "run" / "mine"
+    from_run, mined = Rankings.open(mine / "dev.arrow"), Rankings.open(mine / "test.arrow")
+    assert from_run.source == "other"
+    assert mined.source == "bm25"
+    assert not (mine / "dense-test.arrow").exists()
+    assert all(len(ranked) <= 5 for ranked in from_run)
+    train = read_qrels(corpus / "qrels" / "train.tsv")
+    for ranked in Rankings.open(mine / "train.arrow"):
+        relevant = train.relevant(ranked.query_id)
+        assert ranked.passage_ids[: len(relevant)] == relevant
+        assert len(ranked) <= len(relevant) + 3
+
+
+def test_training_queries_are_limited(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    mining = {"depth": 3, "random": 1, "evaluation_depth": 10, "max_queries": 7}
+    run_recipe(tiny_recipe(corpus, tiny_encoder_path, mining=mining), tmp_path / "one", until="mine")
+    run_recipe(tiny_recipe(corpus, tiny_encoder_path, mining=mining), tmp_path / "two", until="mine")
+    one, two = (Rankings.open(tmp_path / name / "mine" / "train.arrow") for name in ("one", "two"))
+    assert len(one.query_ids) == 7
+    assert one.to_dict() == two.to_dict()
+
+
+@pytest.fixture
+def bad_teacher(tmp_path: Path, corpus: Path, tiny_encoder_path: Path) -> Any:
+    paths = write_runs(tmp_path / "runs", corpus, by_relevance(-1))
+    return tiny_recipe(corpus, tiny_encoder_path, **run_teacher(paths))
+
+
+def test_a_teacher_that_is_no_better_stops_the_run(bad_teacher: Any, tmp_path: Path):
+    folder = tmp_path / "run"
+    with pytest.raises(TeacherNotBetterError, match=r"What to try: .*--anyway"):
+        run_recipe(bad_teacher, folder)
+    # The audit stays, to be read; the run stops again where it stopped, and at once.
+    assert json.loads((folder / "audit" / "audit.json").read_text())["verdict"] == "not better"
+    assert not (folder / "teach").exists()
+    with pytest.raises(TeacherNotBetterError):
+        run_recipe(bad_teacher, folder)
+
+
+def test_who_wants_goes_on_with_such_a_teacher(bad_teacher: Any, tmp_path: Path):
+    folder = tmp_path / "run"
+    with pytest.raises(TeacherNotBetterError):
+        run_recipe(bad_teacher, folder)
+    record = run_recipe(bad_teacher, folder, anyway=True)
+    assert record.done == ["teach", "distil", "baseline", "index", "evaluate"]
+    assert (folder / "metrics.json").is_file()
+
+
+def test_likely_positives_are_told_by_their_probability():
+    # Sigmoids: 0.88, 0.84, 0.5, 0.0067. Nine tenths of the positive's are 0.79.
+    scored = Rankings.from_dict(
+        {"q": {"positive": 2.0, "twin": 1.7, "other": 0.0, "far": -5.0}, "r": {"x": -1.0, "y": -2.0}},
+        "ensemble",
+    )
+    kept = _without_likely_positives(scored, Judgements([("q", "positive", 1)]), 0.9)
+    assert kept.to_dict() == {"q": {"positive": 2.0, "other": 0.0, "far": -5.0}, "r": {"x": -1.0, "y": -2.0}}
+
+
+def test_the_share_takes_candidates_away(finished: Path, copy: Path, corpus: Path, tiny_encoder_path: Path):
+    mining = {"depth": 6, "random": 2, "evaluation_depth": 20}
+    before = Rankings.open(finished / "teach" / "candidates.arrow")
+    strict = tiny_recipe(corpus, tiny_encoder_path, mining=mining | {"false_negative_share": 0.2})
+    with ScoreCache(copy / "scores.sqlite") as cache:
+        known = len(cache)
+    assert run_recipe(strict, copy, until="teach").done == ["teach"]
+    after = Rankings.open(copy / "teach" / "candidates.arrow")
+    assert 0 < len(after) < len(before)
+    judgements = read_qrels(corpus / "qrels" / "train.tsv")
+    for ranked in after:
+        assert set(judgements.relevant(ranked.query_id)) <= set(ranked.passage_ids)
+        assert set(ranked.passage_ids) <= set(before.list_for(ranked.query_id).passage_ids)
+    with ScoreCache(copy / "scores.sqlite") as cache:
+        assert len(cache) == known
