@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,7 +82,8 @@ def test_a_long_note_is_whole_in_a_file_and_wrapped_in_a_terminal(clock: Clock) 
     screen = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
     with TerminalDisplay(screen, clock) as bars:
         bars.note(note)
-    lines = [line for line in screen.file.getvalue().splitlines() if "word" in line]
+    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", screen.file.getvalue())
+    lines = [line for line in written.splitlines() if "word" in line]
     assert len(lines) > 5
     assert all(line.startswith("      word") for line in lines)
 
