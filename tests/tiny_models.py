@@ -12,7 +12,14 @@ from pathlib import Path
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    BertTokenizerFast,
+    Qwen2Config,
+    Qwen2Model,
+)
 
 TEXT = """
 the a an of to in is are was and or not how what where who when why which do does with from by for on at it
@@ -34,10 +41,13 @@ VOCABULARY = [
 ]
 
 
-def tiny_tokenizer() -> BertTokenizerFast:
+def tiny_tokenizer(padding_side: str = "right") -> BertTokenizerFast:
     """A lower-casing WordPiece tokenizer: whole words of `WORDS`, anything else letter by letter."""
     return BertTokenizerFast(
-        vocab={token: row for row, token in enumerate(VOCABULARY)}, do_lower_case=True, model_max_length=128
+        vocab={token: row for row, token in enumerate(VOCABULARY)},
+        do_lower_case=True,
+        model_max_length=128,
+        padding_side=padding_side,
     )
 
 
@@ -58,18 +68,42 @@ def tiny_config(**changes: object) -> BertConfig:
     return BertConfig(**(settings | changes))
 
 
-def tiny_encoder(path: Path, seed: int = 0) -> Path:
-    """Write a sentence-transformers folder (Transformer, mean pooling, normalisation) and return its path."""
+def tiny_encoder(path: Path, seed: int = 0, *, pooling: str = "mean", dropout: float = 0.0) -> Path:
+    """Write a sentence-transformers folder (Transformer, pooling, normalisation) and return its path."""
     torch.manual_seed(seed)
     backbone = path / "backbone"
-    BertModel(tiny_config()).save_pretrained(backbone)
+    BertModel(tiny_config(hidden_dropout_prob=dropout)).save_pretrained(backbone)
     tiny_tokenizer().save_pretrained(backbone)
+    return _saved_with_pooling(backbone, path / "model", pooling)
+
+
+def tiny_decoder(path: Path, seed: int = 0, *, dtype: torch.dtype = torch.float32) -> Path:
+    """Write a causal decoder (Qwen2) that pads on the left and pools its last token, and return its path."""
+    torch.manual_seed(seed)
+    backbone = path / "backbone"
+    config = Qwen2Config(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        pad_token_id=0,
+    )
+    Qwen2Model(config).to(dtype).save_pretrained(backbone)
+    tiny_tokenizer("left").save_pretrained(backbone)
+    return _saved_with_pooling(backbone, path / "model", "lasttoken")
+
+
+def _saved_with_pooling(backbone: Path, path: Path, pooling: str) -> Path:
     transformer = Transformer(str(backbone), max_seq_length=64)
     model = SentenceTransformer(
-        modules=[transformer, Pooling(32, pooling_mode="mean"), Normalize()], device="cpu"
+        modules=[transformer, Pooling(32, pooling_mode=pooling), Normalize()], device="cpu"
     )
-    model.save(str(path / "model"), create_model_card=False)
-    return path / "model"
+    model.save(str(path), create_model_card=False)
+    return path
 
 
 def tiny_cross_encoder(path: Path, seed: int = 0) -> Path:
