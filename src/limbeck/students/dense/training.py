@@ -129,15 +129,15 @@ def train_student(
     Raises:
         InputError: there are no lists, or TensorBoard is asked for and not installed.
     """
-    dataset = Dataset.from_list([asdict(row) for row in lists], features=_LIST_FEATURES)
-    if not len(dataset):
+    rows = [asdict(row) for row in lists]
+    if not rows:
         raise InputError(
             "there is nothing to learn from: no training query has both a scored positive and a negative",
             remedy="check that the training judgements name passages of the corpus",
         )
     return _train(
         student.model,
-        dataset,
+        Dataset.from_list(rows, features=_LIST_FEATURES),
         StudentLoss(student.model, objective, task=task, cosine_weight=cosine_weight),
         settings,
         work_dir,
