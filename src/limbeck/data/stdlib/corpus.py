@@ -1,7 +1,7 @@
 """The embedded corpus: the standard library as a retrieval data set.
 
-Names are passages, summary lines are training queries, hand-written questions measure.
-`docs/embedded-corpus.md` tells how and why.
+Every documented name is a passage, its summary is a training query, and questions written by hand are for
+dev and test. `docs/embedded-corpus.md` says how and why.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ MIN_SUMMARY_WORDS = 3
 def build_stdlib(into: Path, *, max_queries_per_module: int = 150) -> RetrievalDataset:
     """Writes the standard library of this interpreter as a retrieval data set.
 
-    Passages are whole; `training_passages` are the same without the summary line, which is the training
-    query. Training queries come only from modules that answer no hand-written question.
+    Passages are whole; `training_passages` are the same without the summary, which is the training query.
+    Training queries come only from modules that answer no hand-written question, and never from a passage
+    that says its summary a second time.
 
     Args:
         into: folder for the tables.
@@ -74,10 +75,10 @@ def _passage(entry: Documented, *, with_summary: bool) -> Passage:
 def _summaries(
     entries: list[Documented], max_per_module: int
 ) -> tuple[list[Query], list[tuple[str, str, int]]]:
-    """Summary lines as queries; passages that share one are all relevant to it."""
+    """Summaries as queries; passages that share one are all relevant to it."""
     owners: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        if len(entry.summary.split()) >= MIN_SUMMARY_WORDS and "deprecated" not in entry.summary.lower():
+        if _asks_for_something(entry):
             owners[entry.summary].append(entry.name)
     by_module: dict[str, list[str]] = defaultdict(list)
     for summary, names in owners.items():
@@ -91,6 +92,25 @@ def _summaries(
     queries = [Query(id=f"s:{owners[summary][0]}", text=summary) for summary in kept]
     judgements = [(f"s:{owners[summary][0]}", name, 1) for summary in kept for name in owners[summary]]
     return queries, judgements
+
+
+def _asks_for_something(entry: Documented) -> bool:
+    """Whether the summary serves as a query for its passage.
+
+    Some are a word or two, some warn, and some stand in the docstring a second time: those would be found
+    by their very words.
+    """
+    summary = _plain(entry.summary)
+    return (
+        len(summary.split()) >= MIN_SUMMARY_WORDS
+        and "deprecated" not in summary
+        and summary not in _plain(entry.text(with_summary=False))
+    )
+
+
+def _plain(text: str) -> str:
+    """Lower case, single spaces, no full stop at the end."""
+    return " ".join(text.lower().split()).rstrip(".")
 
 
 def _asked(questions: list[Question], names: set[str]) -> tuple[list[Query], list[tuple[str, str, int]]]:
@@ -115,5 +135,5 @@ def _write_split(
 
 
 def _shuffled(summary: str) -> bytes:
-    """A key that puts summaries in an order that is arbitrary and always the same."""
+    """A key that sorts summaries into an arbitrary order, always the same."""
     return hashlib.blake2b(summary.encode(), digest_size=8).digest()

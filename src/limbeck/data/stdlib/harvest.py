@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import sysconfig
 import warnings
@@ -31,12 +32,16 @@ SKIPPED_TWINS = frozenset(
     {"nt", "ntpath", "nturl2path", "opcode", "posix", "sre_compile", "sre_constants", "sre_parse"}
 )
 
+#: Where an object lies in memory, in the text of a default value; another one in each process.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_MODULE_ARGUMENT = re.compile(r"^\(\$module(, /)?(, )?")
+
 
 def harvest() -> list[Documented]:
     """Every documented public module, class, function and method, sorted by qualified name.
 
     Returns:
-        About 6,000 entries with distinct names; which, depends on the Python version and the platform.
+        About 7,000 entries with distinct names; which ones depends on the Python version and the platform.
 
     Example:
         >>> names = {entry.name for entry in harvest()}
@@ -169,15 +174,16 @@ def _docstring(value: object) -> str | None:
 
 def _signature(value: object, name: str) -> str:
     short = name.rsplit(".", 1)[-1]
-    prefix = "class " if inspect.isclass(value) else "def "
     target = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     if isinstance(value, property):
         return f"{short} (property)"
+    keyword = "class" if inspect.isclass(value) else "def"
     if inspect.isfunction(target):
-        return f"{prefix}{short}{inspect.signature(target)}"
-    # Many C functions carry no signature; their docstring then opens with one.
-    written = getattr(target, "__text_signature__", None) or ""
-    return f"{prefix}{short}{written.replace('$', '')}"
+        return f"{keyword} {short}{_ADDRESS.sub('', str(inspect.signature(target)))}"
+    # Many C functions carry no signature; their docstring then opens with one. `$` marks what the function
+    # is bound to, and a module is nothing that a user would pass.
+    written = " ".join((getattr(target, "__text_signature__", None) or "").split())
+    return f"{keyword} {short}{_MODULE_ARGUMENT.sub('(', written).replace('$', '')}"
 
 
 def _public_module(name: str) -> str | None:

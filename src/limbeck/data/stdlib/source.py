@@ -18,7 +18,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """A public name of the standard library together with what describes it.
+    """A public name of the standard library and what its source says about it.
 
     Attributes:
         name: the qualified name, such as `pathlib.Path.glob`.
@@ -34,7 +34,10 @@ class Documented:
 
     @property
     def summary(self) -> str:
-        """What the docstring says first, as one line; empty when it opens with nothing readable."""
+        """The docstring's first sentence, or first paragraph if that is shorter, as one line.
+
+        Never longer than 200 characters. A call with which it opens (`S.find(sub) -> int`) is passed over.
+        """
         return _split_summary(self.docstring)[0]
 
     def renamed(self, name: str) -> Documented:
@@ -45,7 +48,10 @@ class Documented:
         """Signature, docstring and first lines of the body, as the text of a passage.
 
         Args:
-            with_summary: False leaves out the summary, for training: there the summary is the query.
+            with_summary: False leaves out the summary, for training, where it is the query.
+
+        Returns:
+            At most 1,500 characters; the bare name where nothing else is left.
         """
         docstring = self.docstring if with_summary else _split_summary(self.docstring)[1]
         parts = [part for part in (self.signature, docstring, self.body) if part]
@@ -57,24 +63,25 @@ class Documented:
 
 def _split_summary(docstring: str) -> tuple[str, str]:
     """The summary of a docstring as one line, and the docstring without it."""
-    paragraphs = [p for p in docstring.split("\n\n") if p.strip()]
+    paragraphs = [p for p in re.split(r"\n\s*\n", docstring) if p.strip()]
     # C functions of older vintage open with a call: "S.find(sub[, start]) -> int".
     start = 0
     while start < len(paragraphs) - 1 and _is_call(paragraphs[start]):
         start += 1
-    if start >= len(paragraphs):
+    if not paragraphs:
         return "", ""
     lines = paragraphs[start].strip().splitlines()
-    while len(lines) > 1 and _is_call(lines[0]):
-        lines = lines[1:]
-    joined = " ".join(line.strip() for line in lines)
+    calls = 0
+    while calls < len(lines) - 1 and _is_call(lines[calls]):
+        calls += 1
+    joined = " ".join(line.strip() for line in lines[calls:])
     sentence = re.match(r".{12,}?[.!?](?=\s+[A-Z`(\"']|$)", joined)
     summary = sentence.group(0) if sentence else joined
     if len(summary) > MAX_SUMMARY_CHARS:
         summary = summary[:MAX_SUMMARY_CHARS].rsplit(" ", 1)[0]
-    rest = joined[len(summary) :].strip()
-    kept = [*paragraphs[:start], *([rest] if rest else []), *paragraphs[start + 1 :]]
-    return summary, "\n\n".join(kept)
+    rest = "\n".join([*lines[:calls], joined[len(summary) :].strip()]).strip()
+    kept = [*paragraphs[:start], rest, *paragraphs[start + 1 :]]
+    return summary, "\n\n".join(part for part in kept if part)
 
 
 def _is_call(text: str) -> bool:
@@ -87,6 +94,8 @@ def _is_call(text: str) -> bool:
 def read_source(path: Path, module: str) -> Iterator[Documented]:
     """Every public module, class, function and method of a source file that has a docstring.
 
+    Where the file has an `__all__` that can be read off, functions that are not in it are not public.
+
     Args:
         path: the file.
         module: the qualified name under which a user imports it.
@@ -94,6 +103,11 @@ def read_source(path: Path, module: str) -> Iterator[Documented]:
     Yields:
         Documented names in the order of the file. A file that this Python cannot parse (the standard
         library ships a few such templates) yields nothing.
+
+    Example:
+        >>> found = {entry.name: entry for entry in read_source(Path(inspect.__file__), "inspect")}
+        >>> found["inspect.getdoc"].summary
+        'Get the documentation string for an object.'
     """
     try:
         tree = ast.parse(source := path.read_text(encoding="utf-8"))
@@ -104,12 +118,15 @@ def read_source(path: Path, module: str) -> Iterator[Documented]:
         yield Documented(module, "", docstring)
     exported = _literal_all(tree)
     for node in _definitions(tree.body):
-        if _is_public(node.name) and (exported is None or node.name in exported or _is_class(node)):
+        # Classes count though not exported: users meet the objects that public functions return.
+        if _is_public(node.name) and (
+            exported is None or node.name in exported or isinstance(node, ast.ClassDef)
+        ):
             yield from _read_definition(node, module, lines)
 
 
 def exported_names(path: Path) -> frozenset[str] | None:
-    """The names in a file's literal `__all__`; None when it has none."""
+    """The names in a file's `__all__`; None when it has none, or one that is computed."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
@@ -138,25 +155,23 @@ def _constructor_docstring(node: Definition) -> str | None:
 
 
 def _definitions(body: list[ast.stmt]) -> Iterator[Definition]:
-    """Definitions of a block, looking into `if` and `try`, where platforms differ; a name once."""
+    """Definitions of a block; of a name that is defined several times, for several platforms, the first."""
     seen: set[str] = set()
+    for node in _statements(body):
+        if isinstance(node, Definition) and node.name not in seen:
+            seen.add(node.name)
+            yield node
 
-    def walk(statements: list[ast.stmt]) -> Iterator[Definition]:
-        for node in statements:
-            if isinstance(node, Definition):
-                if node.name not in seen:
-                    seen.add(node.name)
-                    yield node
-            elif isinstance(node, ast.If):
-                yield from walk(node.body)
-                yield from walk(node.orelse)
-            elif isinstance(node, ast.Try):
-                yield from walk(node.body)
-                for handler in node.handlers:
-                    yield from walk(handler.body)
-                yield from walk(node.orelse)
 
-    return walk(body)
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a block, those inside its `if` and `try` included, where platforms differ."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from _statements([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            handled = [statement for handler in node.handlers for statement in handler.body]
+            yield from _statements([*node.body, *handled, *node.orelse])
 
 
 def _signature(node: Definition) -> str:
@@ -177,24 +192,42 @@ def _first_body_lines(node: Definition, lines: list[str]) -> str:
 
 
 def _literal_all(tree: ast.Module) -> set[str] | None:
+    """The names of `__all__`; None when there is none, or when a part of it is computed.
+
+    What is computed cannot be read off without running it, so every public name has to count.
+    """
     names: set[str] | None = None
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            value = getattr(node, "value", None)
-            if isinstance(value, ast.List | ast.Tuple):
-                found = {
-                    e.value for e in value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)
-                }
-                names = (names or set()) | found
-            else:
-                # Computed in part: what is public cannot be read off, so every name counts.
-                return None
+    for node in _statements(tree.body):
+        value = _added_to_all(node)
+        if value is None:
+            continue
+        try:
+            added = ast.literal_eval(value)
+        except ValueError:
+            return None
+        names = (names or set()) | ({added} if isinstance(added, str) else set(added))
     return names
 
 
-def _is_class(node: Definition) -> bool:
-    return isinstance(node, ast.ClassDef)
+def _added_to_all(node: ast.stmt) -> ast.expr | None:
+    """What a statement puts into `__all__`: `__all__ = …`, `__all__ += …`, `__all__.extend(…)`, `append`."""
+    if isinstance(node, ast.Assign) and any(_is_all(target) for target in node.targets):
+        return node.value
+    if isinstance(node, ast.AugAssign | ast.AnnAssign) and _is_all(node.target):
+        return node.value
+    if isinstance(node, ast.Expr) and isinstance(call := node.value, ast.Call) and len(call.args) == 1:
+        method = call.func
+        if (
+            isinstance(method, ast.Attribute)
+            and _is_all(method.value)
+            and method.attr in {"append", "extend"}
+        ):
+            return call.args[0]
+    return None
+
+
+def _is_all(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "__all__"
 
 
 def _is_public(name: str) -> bool:
