@@ -153,6 +153,13 @@ class BiEncoderMember(Section):
     model: ModelName | None = None
 
 
+class LateInteractionMember(Section):
+    """Token against token, without training; `model: null` is the backbone as it is."""
+
+    kind: Literal["late-interaction"]
+    model: ModelName | None = None
+
+
 class Bm25Member(Section):
     """BM25, as a share of the best score that a query can get."""
 
@@ -168,7 +175,10 @@ class RunMember(Section):
     test: File | None = None
 
 
-Member = Annotated[CrossEncoderMember | BiEncoderMember | Bm25Member | RunMember, Field(discriminator="kind")]
+Member = Annotated[
+    CrossEncoderMember | LateInteractionMember | BiEncoderMember | Bm25Member | RunMember,
+    Field(discriminator="kind"),
+]
 
 
 class TeacherRecipe(Section):

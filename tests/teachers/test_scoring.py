@@ -131,7 +131,7 @@ def test_run_file(candidates, queries, passages):
     assert score_rankings(teacher, candidates, queries, passages).to_dict() == candidates.to_dict()
     part = RunFileTeacher(candidates.top(2), queries, passages)
     assert part.version != teacher.version
-    with pytest.raises(InputError, match="no score for query 'q1' and passage 'd2'"):
+    with pytest.raises(InputError, match="no score for query 'q1' and passage 'd1'"):
         score_rankings(part, candidates, queries, passages)
     with pytest.raises(InputError, match="no score for query 'new'"):
         part.score([("new", "text")])

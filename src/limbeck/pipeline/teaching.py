@@ -26,6 +26,7 @@ from limbeck.recipes import (
     BiEncoderMember,
     Bm25Member,
     CrossEncoderMember,
+    LateInteractionMember,
     Member,
     Recipe,
     RunMember,
@@ -37,6 +38,7 @@ from limbeck.teachers import (
     CrossEncoderTeacher,
     EnsembleTeacher,
     FineTuning,
+    LateInteractionTeacher,
     RunFileTeacher,
     ScoreCache,
     Teacher,
@@ -62,7 +64,10 @@ def _stamps_of_members(recipe: Recipe) -> object:
     for member in recipe.teacher.members:
         if isinstance(member, RunMember):
             paths += [path for path in (member.train, member.dev, member.test) if path is not None]
-        elif isinstance(member, BiEncoderMember | CrossEncoderMember) and member.model is not None:
+        elif (
+            isinstance(member, BiEncoderMember | LateInteractionMember | CrossEncoderMember)
+            and member.model is not None
+        ):
             paths.append(Path(member.model))  # of a name on the hub there are no files
     return file_stamps(*paths)
 
@@ -212,10 +217,9 @@ def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
         if split == "train" and data.training_passages is not None:
             return BM25Teacher(BM25.build(data.training_passages, recipe.language))
         return BM25Teacher(open_bm25(run))
-    if isinstance(member, BiEncoderMember):
-        return BiEncoderTeacher(
-            load_backbone(member.model or recipe.backbone, recipe.max_length, recipe.device)
-        )
+    if isinstance(member, BiEncoderMember | LateInteractionMember):
+        kind = BiEncoderTeacher if isinstance(member, BiEncoderMember) else LateInteractionTeacher
+        return kind(load_backbone(member.model or recipe.backbone, recipe.max_length, recipe.device))
     if isinstance(member, CrossEncoderMember):
         fine_tuned = run.folder / "teacher" / f"cross-encoder-{number}" / "model"
         length = recipe.teacher.max_length

@@ -17,6 +17,7 @@ from limbeck.teachers.bm25 import BM25Teacher
 from limbeck.teachers.cache import ScoreCache, score_key
 from limbeck.teachers.cross_encoder import CrossEncoderTeacher
 from limbeck.teachers.ensemble import EnsembleFit, EnsembleTeacher, fit_ensemble
+from limbeck.teachers.late_interaction import LateInteractionTeacher
 from limbeck.teachers.run_file import RunFileTeacher
 from limbeck.teachers.scoring import score_pairs, score_rankings
 
@@ -32,6 +33,7 @@ __all__ = [
     "EnsembleFit",
     "EnsembleTeacher",
     "FineTuning",
+    "LateInteractionTeacher",
     "Pair",
     "RunFileTeacher",
     "ScoreCache",

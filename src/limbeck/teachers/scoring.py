@@ -4,6 +4,9 @@ Design facts:
 - Pairs go in chunks of a fixed place in the question, and a chunk is committed whole or not at all. So a
   run that was killed goes on with the same chunks, and with them the same batches, as one that was not: the
   same scores.
+- Within a block of many chunks the pairs go by passage: a teacher that encodes texts then meets each passage
+  in one
+  chunk, and not in as many as there are queries that it is a candidate of.
 - What a chunk asks twice, or the cache knows, is not scored again. A composite teacher's members are cached
   each for itself, so that trying other weights costs nothing.
 """
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from limbeck.teachers.cache import ScoreCache
 
 CHUNK = 1024
+BLOCK = 65_536
 
 
 def score_rankings(
@@ -61,12 +65,18 @@ def score_rankings(
         ...     taught = score_rankings(teacher, candidates, queries, passages, cache)
     """
     found: list[NDArray[np.float64]] = [np.zeros(0)]
-    for ids in _chunks(rankings.pairs(), chunk):
-        texts = queries.texts([query_id for query_id, _ in ids])
-        contents = passages.contents(passages.rows([passage_id for _, passage_id in ids]))
-        found.append(score_pairs(teacher, list(zip(texts, contents, strict=True)), cache))
-        if progress is not None:
-            progress(len(ids))
+    for ids in _blocks(rankings.pairs(), BLOCK):
+        rows = passages.rows([passage_id for _, passage_id in ids])
+        by_passage = np.argsort(rows, kind="stable")
+        scores = np.empty(len(ids), np.float64)
+        for start in range(0, len(ids), chunk):
+            at = by_passage[start : start + chunk]
+            texts = queries.texts([ids[pair][0] for pair in at])
+            asked = list(zip(texts, passages.contents(rows[at]), strict=True))
+            scores[at] = score_pairs(teacher, asked, cache)
+            if progress is not None:
+                progress(len(at))
+        found.append(scores)
     return rankings.rescored(np.concatenate(found), teacher.name)
 
 
@@ -94,6 +104,6 @@ def score_pairs(
     return np.array([score_of[pair] for pair in pairs], np.float64)
 
 
-def _chunks(pairs: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+def _blocks(pairs: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
     while held := list(islice(pairs, size)):
         yield held
