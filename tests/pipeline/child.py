@@ -1,0 +1,90 @@
+"""A run in a process of its own, for tests that kill it.
+
+The processes are forked from one that has torch imported, so that a restart costs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck.teachers import ScoreCache
+from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
+
+#: What the forking process imports; it never computes, because a fork after that may hang.
+PRELOADED = [
+    "limbeck.pipeline",
+    "limbeck.evaluation.report.html",
+    "tests.pipeline.child",
+    "transformers.trainer",
+]
+
+
+def start(corpus: Path, encoder: Path, folder: Path, log: Path) -> BaseProcess:
+    """Start the run of `long_recipe` in another process; see `read_log`."""
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    process = multiprocessing.get_context("forkserver").Process(
+        target=_run, args=(corpus, encoder, folder, log)
+    )
+    process.start()
+    return process
+
+
+def _run(corpus: Path, encoder: Path, folder: Path, log: Path) -> None:
+    torch.set_num_threads(1)
+    _be_quiet(log.with_suffix(".output"))
+    get = ScoreCache.get
+
+    def logged(cache: ScoreCache, keys: Sequence[bytes]) -> Any:
+        scores = get(cache, keys)
+        missing = [key.hex() for key, score in zip(keys, scores, strict=True) if score != score]
+        if missing:
+            # In one write, so that a kill leaves all of the line or nothing.
+            descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(descriptor, f"{os.getpid()} {' '.join(missing)}\n".encode())
+            os.close(descriptor)
+        return scores
+
+    ScoreCache.get = logged  # type: ignore[method-assign]
+    run_recipe(long_recipe(corpus, encoder), folder)
+
+
+def _be_quiet(output: Path) -> None:
+    """Sends what the libraries print into a file, which tells why a run failed."""
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+
+
+def long_recipe(corpus: Path, encoder: Path) -> Any:
+    """A recipe whose trainings write several checkpoints."""
+    content = tiny_content(corpus, encoder)
+    fine_tuning = {"steps": 12, "batch_size": 4, "checkpoint_every": 3}
+    return tiny_recipe(
+        corpus,
+        encoder,
+        teacher={
+            "max_length": 32,
+            "members": [
+                {"kind": "bm25"},
+                {"kind": "bi-encoder"},
+                {"kind": "cross-encoder", "fine_tuning": fine_tuning},
+            ],
+        },
+        training=content["training"] | {"epochs": 3, "checkpoint_every": 4, "learning_rate": 1e-3},
+        baseline={"batch_size": 8, "epochs": 3, "learning_rate": 1e-3},
+    )
+
+
+def read_log(log: Path) -> list[tuple[int, list[str]]]:
+    """What was found missing in the score cache, to be scored next: (process, keys), in order."""
+    if not log.exists():
+        return []
+    lines = (line.split() for line in log.read_text().splitlines())
+    return [(int(process), keys) for process, *keys in lines]

@@ -1,0 +1,102 @@
+"""Killing a run at random instants and going on gives what an undisturbed run gives."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck.pipeline import STAGES
+from limbeck.pipeline.teaching import CHUNK
+from tests.pipeline import child
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+SEED = 2
+
+
+@pytest.fixture
+def encoder(tiny_encoder_path: Path, tmp_path: Path) -> Path:
+    """The tiny encoder with dropout, so that a training that goes on must find its random state again."""
+    path = Path(shutil.copytree(tiny_encoder_path, tmp_path / "encoder"))
+    config = path / "config.json"
+    settings = json.loads(config.read_text())
+    settings |= {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    config.write_text(json.dumps(settings))
+    return path
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """All that `metrics.json` says of quality, and the runs byte by byte."""
+    document = json.loads((folder / "metrics.json").read_text())
+    for entry in document["systems"].values():
+        del entry["latency_ms"]
+    return {
+        "systems": document["systems"],
+        "comparisons": document["comparisons"],
+        "runs": {file.name: file.read_text() for file in sorted((folder / "runs").iterdir())},
+    }
+
+
+def at_work(folder: Path) -> str:
+    """The first stage that is not finished."""
+    return next((stage.name for stage in STAGES if not (folder / stage.name / ".done.json").exists()), "end")
+
+
+def scored_again(log: Path) -> Counter[str]:
+    """How often each pair was scored more than once, less those that a kill can have cost.
+
+    A process asks for what the cache lacks and scores it before it asks again; so only the last question of
+    a process that was killed may be asked once more.
+    """
+    kept: set[str] = set()
+    again: Counter[str] = Counter()
+    questions = child.read_log(log)
+    for at, (process, keys) in enumerate(questions):
+        again.update(key for key in keys if key in kept)
+        assert len(keys) <= CHUNK
+        if any(other == process for other, _ in questions[at + 1 :]):
+            kept.update(keys)
+    return again
+
+
+def test_killed_at_random_instants_it_comes_to_the_same_end(corpus: Path, encoder: Path, tmp_path: Path):
+    undisturbed = tmp_path / "undisturbed"
+    child.start(corpus, encoder, undisturbed / "warm", tmp_path / "warm.log").join()  # starts the server
+    began = time.monotonic()
+    process = child.start(corpus, encoder, undisturbed / "run", tmp_path / "undisturbed.log")
+    process.join()
+    seconds = time.monotonic() - began
+    assert process.exitcode == 0
+    expected = results(undisturbed / "run")
+    assert not scored_again(tmp_path / "undisturbed.log")
+
+    instants = random.Random(SEED)
+    hits: list[str] = []
+    rounds = 0
+    while len(hits) < KILLS:
+        rounds += 1
+        folder, log = tmp_path / f"killed-{rounds}", tmp_path / f"killed-{rounds}.log"
+        while True:
+            process = child.start(corpus, encoder, folder, log)
+            # Short enough for several kills a run, long enough to get through the longest stage.
+            patience = instants.uniform(0, seconds / 2) if len(hits) < KILLS else None
+            process.join(patience)
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            hits.append(at_work(folder))
+        assert process.exitcode == 0, (folder, hits)
+        assert results(folder) == expected, (folder, hits)
+        assert not scored_again(log), (folder, hits)
+    assert len(set(hits)) >= 4, hits  # the kills are spread over the stages
