@@ -184,6 +184,7 @@ RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
             STDLIB + "backbone: ./model\nteacher: {members: [{kind: bi-encoder, model: model}]}\n",
             "the student's own start",
         ),
+        (STDLIB + "evaluation: {metrics: []}\n", r"evaluation\.metrics"),
         (STDLIB + "evaluation: {depth: 50}\n", "evaluation.depth is 50, but a metric looks at 100"),
         (
             STDLIB + f"mining: {{runs: {RUNS}}}\nteacher: {{members: [{{kind: run, {RUNS[1:]}]}}\n",

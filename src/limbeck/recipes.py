@@ -263,7 +263,7 @@ class IndexRecipe(Section):
 class Evaluation(Section):
     """What is measured, on the test queries."""
 
-    metrics: tuple[str, ...] = ("nDCG@10", "MRR@10", "Recall@100")
+    metrics: tuple[str, ...] = Field(("nDCG@10", "MRR@10", "Recall@100"), min_length=1)
     depth: int = Field(100, ge=1, description="Passages of a query in each run.")
     split: Literal["dev", "test"] = "test"
 

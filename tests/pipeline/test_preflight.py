@@ -113,7 +113,7 @@ def test_heads_that_do_not_divide_are_found_before_any_work(
 
 def test_a_backbone_that_does_not_load_is_found_before_any_work(corpus: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    refused(recipe(corpus, tmp_path / "empty"), tmp_path / "run", "could not be loaded")
+    refused(recipe(corpus, tmp_path / "empty"), tmp_path / "run", "could not be loaded", until="mine")
 
 
 @pytest.mark.parametrize(

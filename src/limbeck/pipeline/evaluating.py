@@ -92,7 +92,7 @@ def evaluate(run: Run, work: Path) -> None:
 
 def _systems(run: Run, depth: int) -> dict[str, Search]:
     recipe, passages = run.recipe, run.dataset.passages
-    retriever = DenseRetriever.open(run.folder.path)
+    retriever = DenseRetriever.open(run.folder.path, recipe.device)
     backbone = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
     tuned = load_backbone(str(run.folder / "baseline" / MODEL), recipe.max_length, recipe.device)
     return {

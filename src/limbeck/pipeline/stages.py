@@ -20,7 +20,7 @@ STAGES = (
         after=("data",),
         settings=candidates.mining_settings,
         work=candidates.mine,
-        checks=(preflight.check_language,),
+        checks=(preflight.check_language, preflight.check_student),
     ),
     Stage(
         "teacher",

@@ -89,6 +89,7 @@ def prepare_teacher(run: Run, work: Path) -> None:
                 judgements,
                 target,
                 FineTuning(**settings, max_length=run.recipe.teacher.max_length, seed=run.recipe.seed),
+                device=run.recipe.device,
                 callbacks=[TrainerProgress(run.progress, "fine-tuning the cross-encoder")],
             )
 

@@ -83,6 +83,7 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
     output_dir: str | os.PathLike[str],
     settings: FineTuning | None = None,
     *,
+    device: str | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Path:
     """Fine-tune a cross-encoder, or go on from the last checkpoint in `output_dir`.
@@ -96,6 +97,7 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
         judgements: of the training queries; each relevant passage takes its turn as the positive.
         output_dir: where checkpoints and, in `model`, the result go.
         settings: see FineTuning.
+        device: where it learns; None takes the best there is.
         callbacks: of the trainer, for progress; `on_step_end` is called after each step.
 
     Returns:
@@ -119,8 +121,8 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
     if folder.is_dir():
         return folder
     set_seed(settings.seed)  # before loading: the head may be drawn at random
-    model = load_cross_encoder(base, max_length=settings.max_length, num_labels=1)
-    device = model.device.type
+    model = load_cross_encoder(base, max_length=settings.max_length, num_labels=1, device=device)
+    kind = model.device.type
     arguments = CrossEncoderTrainingArguments(
         output_dir=str(work_dir),
         max_steps=settings.steps,
@@ -131,15 +133,15 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
         weight_decay=settings.weight_decay,
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=supports_bf16(device),
-        use_cpu=device == "cpu",
+        bf16=supports_bf16(kind),
+        use_cpu=kind == "cpu",
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
         save_total_limit=1,
         logging_steps=max(1, settings.steps // 20),
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=device == "cuda",
+        dataloader_pin_memory=kind == "cuda",
     )
     trainer = CrossEncoderTrainer(
         model=model,

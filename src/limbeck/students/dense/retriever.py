@@ -60,8 +60,12 @@ class DenseRetriever:
         self.candidates = candidates
 
     @classmethod
-    def open(cls, run_folder: Path | str) -> DenseRetriever:
+    def open(cls, run_folder: Path | str, device: str | None = None) -> DenseRetriever:
         """The retriever of a finished run.
+
+        Args:
+            run_folder: where the run was.
+            device: where the student lives; None takes the best there is.
 
         Args:
             run_folder: what `limbeck run` was given as `--out`.
@@ -81,7 +85,7 @@ class DenseRetriever:
             )
         settings = json.loads((index / SETTINGS).read_text(encoding="utf-8"))
         return cls(
-            DenseStudent.load(folder / "distil" / STUDENT),
+            DenseStudent.load(folder / "distil" / STUDENT, device),
             VectorIndex.open(index / INDEX),
             Passages.open(folder / PASSAGES),
             settings["candidates"],
