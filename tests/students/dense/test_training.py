@@ -188,8 +188,6 @@ def test_a_killed_training_ends_with_the_same_weights(dropout_path, world, tmp_p
     script = textwrap.dedent(
         f"""
         from pathlib import Path
-        import torch
-        torch.set_num_threads(1)
         from tests.students.dense.test_training import Kill, make_world, train
         folder = Path({str(tmp_path)!r})
         world = make_world(folder)
