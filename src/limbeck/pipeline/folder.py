@@ -105,6 +105,13 @@ class RunFolder:
         """Each step is one rename; `_tidy` goes on from any of them."""
         work, target = self.path / _WORK / stage, self.path / stage
         self._discard(work / SCRATCH)
+        if target.exists() and not (target / _DONE).is_file():
+            raise InputError(
+                "there is something here that no run has made",
+                path=target,
+                expected=f"nothing, or what an earlier run left of its stage '{stage}'",
+                remedy="name another run folder with --out",
+            )
         self._discard(target)  # a stale result, of another recipe
         work.rename(target)
         (target / _UNFINISHED_KEY).unlink(missing_ok=True)

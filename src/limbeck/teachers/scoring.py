@@ -5,8 +5,7 @@ Design facts:
   run that was killed goes on with the same chunks, and with them the same batches, as one that was not: the
   same scores.
 - Within a block of many chunks the pairs go by passage: a teacher that encodes texts then meets each passage
-  in one
-  chunk, and not in as many as there are queries that it is a candidate of.
+  in one chunk, and not in as many as there are queries that it is a candidate of.
 - What a chunk asks twice, or the cache knows, is not scored again. A composite teacher's members are cached
   each for itself, so that trying other weights costs nothing.
 """

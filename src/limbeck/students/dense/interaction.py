@@ -78,6 +78,10 @@ class InteractionModule(SavedModule):
         self.start = start
         self.query_half = nn.Linear(embedding_dimension, hidden)
         self.passage_half = nn.Linear(embedding_dimension, hidden, bias=False)
+        # The library's own start divides by the square root of the width, for inputs of unit variance. These
+        # have unit length instead: with it `h` would be some hundredths, and the module as good as silent.
+        nn.init.normal_(self.query_half.weight)
+        nn.init.normal_(self.passage_half.weight)
         self.branches = nn.ModuleDict({task: nn.Linear(hidden, features) for task in TASKS})
         outputs = {task: nn.Linear(features, 1) for task in TASKS}
         if start == "cosine":

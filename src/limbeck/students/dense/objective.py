@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
@@ -172,6 +173,11 @@ class StudentLoss(nn.Module):
                 cosine = interaction.cosine_part(queries, pool.unsqueeze(0))
                 apart = self.objective(ScoredBatch(cosine.gather(1, labels.lists), cosine, labels))
                 parts |= {f"cosine_{name}": self.cosine_weight * part for name, part in apart.items()}
+        if dist.is_available() and dist.is_initialized():
+            # Data-parallel training waits for a gradient of every parameter. The other task's branch has
+            # none, and the interaction is used outside of the forward pass where unused ones are looked for.
+            name, part = next(iter(parts.items()))
+            parts[name] = part + 0 * sum(w.sum() for w in self.model.parameters() if w.requires_grad)
         return parts
 
     def _interaction(self) -> InteractionModule:

@@ -143,6 +143,7 @@ def train_student(
         work_dir,
         collator=ListCollator(student.model, queries, passages),
         rates={_HEADS: settings.head_learning_rate},
+        find_unused=False,  # `StudentLoss` uses them all
         callbacks=callbacks,
     )
 
@@ -209,6 +210,7 @@ def _train(
     rates: dict[str, float] | None = None,
     prompts: dict[str, str] | None = None,
     batch_sampler: BatchSamplers = BatchSamplers.BATCH_SAMPLER,
+    find_unused: bool | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
     device = model.device.type
@@ -233,6 +235,7 @@ def _train(
         save_total_limit=1,
         logging_steps=settings.log_every,
         report_to="none",
+        ddp_find_unused_parameters=find_unused,
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
     )
