@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +121,17 @@ def _finish(run: Run, stage: Stage, key: str) -> None:
         logger.info("stage %s ends with %s: %s", stage.name, type(error).__name__, error)
         raise
     logger.info("stage %s is done in %.1f s", stage.name, run.folder.seconds(stage.name))
+    _release_memory()
+
+
+def _release_memory() -> None:
+    """Gives back what a stage no longer needs: models hang in reference cycles, and glibc keeps freed pages."""
+    gc.collect()
+    if sys.platform == "linux":
+        # Other C libraries lack the call, and hold on to less.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _position(stages: Sequence[Stage], name: str | None) -> int:
