@@ -125,7 +125,7 @@ def _finish(run: Run, stage: Stage, key: str) -> None:
 
 
 def _release_memory() -> None:
-    """Gives back what a stage no longer needs: models hang in reference cycles, and glibc keeps freed pages."""
+    """Gives back what a stage no longer needs: models hang in cycles, and glibc keeps freed pages."""
     gc.collect()
     if sys.platform == "linux":
         # Other C libraries lack the call, and hold on to less.
