@@ -23,7 +23,7 @@ from tests.pipeline import child
 pytestmark = pytest.mark.slow
 
 KILLS = 20
-SEED = 2
+SEED = 7
 
 
 @pytest.fixture
@@ -102,12 +102,13 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(corpus: Path, encode
         while True:
             process = child.start(corpus, encoder, folder, log)
             # Short enough for several kills a run, long enough to get through the longest stage.
-            work(process, instants.uniform(0, whole / 2) if len(hits) < KILLS else math.inf)
+            work(process, instants.uniform(0, 0.7 * whole) if len(hits) < KILLS else math.inf)
             if process.exitcode is not None:
                 break
             process.kill()
             process.join()
-            assert process.exitcode == -signal.SIGKILL
+            if process.exitcode != -signal.SIGKILL:  # it came to its end in the meantime
+                break
             hits.append(at_work(folder))
         assert process.exitcode == 0, (folder, hits)
         assert results(folder) == expected, (folder, hits)
