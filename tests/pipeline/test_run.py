@@ -244,3 +244,13 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path: Path, corpus: Path, tin
     with folder.locked(), pytest.raises(InputError, match="another process works in this run folder"):
         run_stages(run, STAGES)
     assert not (folder / "recipe.yaml").exists()
+
+
+def test_what_no_run_has_made_is_not_taken_away(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    own = tmp_path / "run" / "index"
+    own.mkdir(parents=True)
+    (own / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"index: there is something here that no run has made"):
+        run_recipe(tiny_recipe(corpus, tiny_encoder_path), tmp_path / "run")
+    assert (own / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "run" / "data").exists()

@@ -78,6 +78,21 @@ class RunFolder:
         key: str = json.loads(done.read_text(encoding="utf-8"))["key"]
         return key
 
+    def require_place(self, stage: str) -> None:
+        """Does nothing if the result of a stage may be put where it belongs.
+
+        Raises:
+            InputError: something is there that no run has made, and that none may take away.
+        """
+        target = self.path / stage
+        if target.exists() and not (target / _DONE).is_file():
+            raise InputError(
+                "there is something here that no run has made",
+                path=target,
+                expected=f"nothing, or what an earlier run left of its stage '{stage}'",
+                remedy="name another run folder with --out",
+            )
+
     def seconds(self, stage: str) -> float:
         """How long the attempt took that finished a stage."""
         done = json.loads((self.path / stage / _DONE).read_text(encoding="utf-8"))
@@ -105,13 +120,7 @@ class RunFolder:
         """Each step is one rename; `_tidy` goes on from any of them."""
         work, target = self.path / _WORK / stage, self.path / stage
         self._discard(work / SCRATCH)
-        if target.exists() and not (target / _DONE).is_file():
-            raise InputError(
-                "there is something here that no run has made",
-                path=target,
-                expected=f"nothing, or what an earlier run left of its stage '{stage}'",
-                remedy="name another run folder with --out",
-            )
+        self.require_place(stage)
         self._discard(target)  # a stale result, of another recipe
         work.rename(target)
         (target / _UNFINISHED_KEY).unlink(missing_ok=True)

@@ -99,6 +99,8 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
             check for stage in wanted if stage.name in stale for check in stage.checks
         ):
             check(run.recipe)
+        for name in stale:
+            run.folder.require_place(name)
         run.folder.write_recipe(run.recipe)
         if stale:
             for stage in stages:
