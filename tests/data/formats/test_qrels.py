@@ -19,7 +19,7 @@ HEADER = b"query-id\tcorpus-id\tscore\n"
         b"Query_ID\tcorpus_id\tscore\nq1\td1\t2\n\nq1\td3\t0\nq2\td2\t1\n",
         b"q1 0 d1 2\nq1 0 d3 0\nq2 0 d2 1\n",
         b"q1\t0\td1\t2\nq1\tQ0   d3 0 \nq2\t0\td2\t1\n",
-        gzip.compress(b"q1 0 d1 2\nq1 0 d3 0\nq2 0 d2 1\n"),
+        gzip.compress(b"q1 0 d1 2\nq1 0 d3 0\nq2 0 d2 1\n", mtime=0),
     ],
 )
 def test_both_layouts_are_read(tmp_path, content):
@@ -63,7 +63,7 @@ def test_ids_with_spaces_need_the_layout_with_tabs(tmp_path, refused):
         (b"just text\n", 1, "the line has 2 columns"),
         (b"", None, "the file is empty"),
         (b"\n\n", None, "only blank lines"),
-        (gzip.compress(b"q1 0 d1 1\n")[:-9], None, "truncated"),
+        (gzip.compress(b"q1 0 d1 1\n", mtime=0)[:-9], None, "truncated"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, refused, content, line, match):
