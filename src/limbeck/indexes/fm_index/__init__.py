@@ -1,0 +1,1 @@
+"""The identifier index: any run of tokens of the corpus, what may follow it, and where it occurs."""

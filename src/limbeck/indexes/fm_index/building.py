@@ -1,0 +1,318 @@
+"""Building a part: passages stream in, one file comes out.
+
+Memory: the tokens as they come (4 bytes each) become the text (2 or 4) piece by piece; then the suffix array is
+sorted in place beside it, and the children of wide nodes are collected. Working space is in proportion to the
+largest bucket, the suffixes that begin with the most frequent token.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from limbeck.errors import InputError
+from limbeck.indexes.fm_index.file_format import write_sections
+from limbeck.indexes.fm_index.layout import BLOCK_SHIFT, DEPTHS, POSITION_LIMIT, WIDE_CHILDREN
+from limbeck.indexes.fm_index.sorting import sort_buckets
+from limbeck.indexes.fm_index.suffix_array import PADDING, ROUNDS, double_prefixes, place_by_first
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_CHUNK = 1 << 21
+_TABLE = 1 << 22
+"""Ids below this are looked up in a table while building; larger ones are searched for."""
+_ROOM = 1 << 19
+TOKEN_LIMIT = 2**32
+
+
+def as_tokens(passage: Sequence[int] | NDArray[Any], what: str) -> NDArray[np.uint32]:
+    """Token ids as uint32 (tokens,).
+
+    Raises:
+        InputError: not a flat sequence of whole numbers from 0 to 2**32 - 1; `what` names it.
+    """
+    tokens = np.asarray(passage)
+    if tokens.dtype == np.uint32 and tokens.ndim == 1:
+        return tokens
+    if tokens.ndim == 1 and len(tokens) == 0:
+        return np.empty(0, np.uint32)
+    expected = "token ids, whole numbers from 0 to 4294967295"
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        raise InputError(f"{what} is not a sequence of whole numbers", expected=expected)
+    if tokens.min() < 0 or tokens.max() >= TOKEN_LIMIT:
+        wrong = tokens[(tokens < 0) | (tokens >= TOKEN_LIMIT)][0]
+        raise InputError(f"{what} has the token id {wrong}", expected=expected)
+    return tokens.astype(np.uint32)
+
+
+@njit(nogil=True, cache=True)
+def _see(tokens: NDArray[np.uint32], seen: NDArray[np.bool_]) -> bool:  # pragma: no cover - compiled
+    """Marks the ids of tokens (n,) in `seen` (table,); whether some are beyond it."""
+    beyond = False
+    size = np.uint32(len(seen))
+    for token in tokens:
+        if token < size:
+            seen[token] = True
+        else:
+            beyond = True
+    return beyond
+
+
+@njit(nogil=True, cache=True)
+def _encode(  # noqa: PLR0917
+    tokens: NDArray[np.uint32],
+    starts: NDArray[np.uint32],
+    passage: int,
+    position: int,
+    table: NDArray[np.uint32],
+    alphabet: NDArray[np.uint32],
+    text: NDArray[Any],
+) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Writes the codes of tokens (n,) into `text` from `position` on, passing over passage ends.
+
+    Args:
+        tokens: ids, all in the alphabet.
+        starts: (passages + 1,), where each passage starts in the text.
+        passage: the passage in which `position` lies.
+        position: where the first code goes.
+        table: (ids,), the codes of small ids.
+        alphabet: (codes,), all ids, ascending.
+        text: (length + PADDING,) zeros; written to.
+
+    Returns:
+        The passage and position to go on with.
+    """
+    small = len(table)
+    for index in range(len(tokens)):
+        while position + 1 >= starts[passage + 1]:  # at an end: the 0 stays
+            position += 1
+            passage += 1
+        token = np.int64(tokens[index])
+        if token < small:
+            text[position] = table[token]
+        else:
+            text[position] = np.searchsorted(alphabet, np.uint32(token)) + 1
+        position += 1
+    return passage, position
+
+
+class PartBuilder:
+    """Collects passages and writes them as a part.
+
+    Example:
+        >>> builder = PartBuilder()
+        >>> builder.add([3, 1, 4])
+        >>> builder.add_many(np.array([1, 5, 9], np.uint32), np.array([0, 2, 3]))
+        >>> builder.write(Path("part"), numbers=0)
+    """
+
+    def __init__(self) -> None:
+        self.token_count = 0
+        self._chunks: list[NDArray[np.uint32]] = []
+        self._chunk = np.empty(_CHUNK, np.uint32)
+        self._filled = 0
+        self._lengths = array("q")
+        self._seen = np.zeros(_TABLE, np.bool_)
+        self._large = np.empty(0, np.uint32)
+
+    @property
+    def passage_count(self) -> int:
+        """How many passages were added."""
+        return len(self._lengths)
+
+    def add(self, passage: Sequence[int] | NDArray[Any]) -> None:
+        """Adds one passage, token ids (tokens,).
+
+        Raises:
+            InputError: ids that are not whole numbers from 0 to 2**32 - 1, or more than a part can hold.
+        """
+        if not (isinstance(passage, np.ndarray) and passage.dtype == np.uint32 and passage.ndim == 1):
+            passage = as_tokens(passage, f"passage {self.passage_count}")
+        self._lengths.append(len(passage))
+        self._append(passage)
+
+    def add_many(self, tokens: NDArray[np.uint32], offsets: NDArray[np.int64]) -> None:
+        """Adds passages at the speed of memory: passage i is tokens[offsets[i]:offsets[i + 1]]."""
+        self._lengths.frombytes(np.diff(offsets).astype(np.int64).tobytes())
+        self._append(tokens[int(offsets[0]) : int(offsets[-1])])
+
+    def _append(self, tokens: NDArray[np.uint32]) -> None:
+        size = len(tokens)
+        self.token_count += size
+        if self.token_count + self.passage_count > POSITION_LIMIT:
+            raise InputError(
+                f"{self.token_count} tokens in {self.passage_count} passages are more than one part can hold",
+                expected=f"at most {POSITION_LIMIT} of both together",
+                remedy="divide the passages among several parts",
+            )
+        if self._filled + size <= _CHUNK:
+            self._chunk[self._filled : self._filled + size] = tokens
+            self._filled += size
+            return
+        while size:
+            taken = min(size, _CHUNK - self._filled)
+            self._chunk[self._filled : self._filled + taken] = tokens[:taken]
+            self._filled += taken
+            tokens = tokens[taken:]
+            size -= taken
+            if self._filled == _CHUNK:
+                self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        chunk = self._chunk[: self._filled]
+        if _see(chunk, self._seen):
+            self._large = np.union1d(self._large, chunk[chunk >= _TABLE])
+        self._chunks.append(chunk)
+        self._chunk = np.empty(_CHUNK, np.uint32)
+        self._filled = 0
+
+    def write(self, path: Path, numbers: int | NDArray[np.int64] = 0) -> None:
+        """Sorts what was added and writes the part; the builder is empty afterwards.
+
+        Args:
+            path: the file.
+            numbers: the passages' numbers (passages,), ascending, or the number of the first of a range.
+
+        Raises:
+            InputError: numbers that are not as many as the passages, or not ascending.
+        """
+        stored = self._numbers(numbers)
+        starts = self._starts()
+        text, alphabet = self._encode_all(starts)
+        length = int(starts[-1])
+        suffixes = np.empty(self.token_count, np.uint32)
+        tables = sort_suffixes(text, length, suffixes, len(alphabet))
+        positions = np.arange(0, length + (1 << BLOCK_SHIFT), 1 << BLOCK_SHIFT)
+        blocks = np.maximum(np.searchsorted(starts, positions, side="right") - 1, 0)
+        small, wide = np.dtype("uint32"), np.dtype("int64")
+        write_sections(
+            path,
+            [
+                ("text", text.dtype, [text[:length]]),
+                ("suffixes", small, [suffixes]),
+                ("starts", small, [starts]),
+                ("blocks", small, [blocks]),
+                ("numbers", wide, [stored]),
+                ("alphabet", small, [alphabet]),
+                ("depth_nodes", wide, [tables.depth_nodes()]),
+                ("node_lows", small, tables.pieces(tables.lows)),
+                ("node_children", wide, tables.node_children()),
+                ("child_codes", text.dtype, tables.pieces(tables.codes)),
+                ("child_firsts", small, tables.pieces(tables.firsts)),
+            ],
+            {"tokens": self.token_count, "passages": len(starts) - 1, "codes": len(alphabet)},
+        )
+        self.__init__()  # type: ignore[misc]
+
+    def _numbers(self, numbers: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        if isinstance(numbers, int):
+            return np.arange(numbers, numbers + self.passage_count, dtype=np.int64)
+        stored = np.asarray(numbers, np.int64)
+        if len(stored) != self.passage_count:
+            raise InputError(f"{self.passage_count} passages have {len(stored)} numbers")
+        if len(stored) and (stored[0] < 0 or (np.diff(stored) <= 0).any()):
+            raise InputError("the passages' numbers are not ascending", expected="0 <= n0 < n1 < ...")
+        return stored
+
+    def _starts(self) -> NDArray[np.uint32]:
+        lengths = np.frombuffer(self._lengths, np.int64) if len(self._lengths) else np.empty(0, np.int64)
+        starts = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths + 1, out=starts[1:])
+        return starts.astype(np.uint32)
+
+    def _encode_all(self, starts: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+        self._close_chunk()
+        alphabet = np.concatenate([np.flatnonzero(self._seen).astype(np.uint32), self._large])
+        dtype = np.dtype("uint16" if len(alphabet) < 2**16 else "uint32")
+        text = np.zeros(int(starts[-1]) + PADDING, dtype)
+        table = np.zeros(int(alphabet[alphabet < _TABLE].max(initial=0)) + 1, np.uint32)
+        small = alphabet[alphabet < len(table)]
+        table[small] = np.arange(1, len(small) + 1)
+        passage, position = 0, 0
+        self._chunks.reverse()
+        while self._chunks:  # each is let go when it has been read
+            chunk = self._chunks.pop()
+            passage, position = _encode(chunk, starts, passage, position, table, alphabet, text)
+        return text, alphabet
+
+
+class ChildTables:
+    """The children of wide nodes as they were found, in pieces by depth."""
+
+    def __init__(self) -> None:
+        self.codes: list[list[NDArray[Any]]] = [[] for _ in range(DEPTHS)]
+        self.firsts: list[list[NDArray[np.uint32]]] = [[] for _ in range(DEPTHS)]
+        self.lows: list[list[NDArray[np.uint32]]] = [[] for _ in range(DEPTHS)]
+        self.sizes: list[list[NDArray[np.uint32]]] = [[] for _ in range(DEPTHS)]
+
+    def pieces(self, arrays: list[list[NDArray[Any]]]) -> Iterator[NDArray[Any]]:
+        """All pieces, by depth."""
+        for depth in arrays:
+            yield from depth
+
+    def depth_nodes(self) -> NDArray[np.int64]:
+        """(DEPTHS + 1,), the first node of each depth."""
+        counts = [sum(len(piece) for piece in depth) for depth in self.lows]
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def node_children(self) -> Iterator[NDArray[np.int64]]:
+        """(nodes + 1,), the first child of each node, in pieces."""
+        total = 0
+        yield np.zeros(1, np.int64)
+        for piece in self.pieces(self.sizes):
+            ends = total + np.cumsum(piece, dtype=np.int64)
+            total = int(ends[-1]) if len(ends) else total
+            yield ends
+
+
+def sort_suffixes(text: NDArray[Any], length: int, suffixes: NDArray[np.uint32], codes: int) -> ChildTables:
+    """Sorts the suffixes of a text and lists the children of its wide nodes.
+
+    Args:
+        text: (length + PADDING,) codes.
+        length: codes in the text.
+        suffixes: (tokens,), written to.
+        codes: distinct codes but 0.
+
+    Returns:
+        The children of the root and of the wide nodes.
+    """
+    bucket_starts = np.zeros(codes + 2, np.int64)
+    place_by_first(text, length, bucket_starts, suffixes)
+    tables = ChildTables()
+    if codes == 0:
+        return tables
+    tables.codes[0].append(np.arange(1, codes + 1).astype(text.dtype))
+    tables.firsts[0].append(bucket_starts[1:-1].astype(np.uint32))
+    tables.lows[0].append(np.zeros(1, np.uint32))
+    tables.sizes[0].append(np.full(1, codes, np.uint32))
+    largest = int(np.diff(bucket_starts).max())
+    room = max(largest, _ROOM)
+    child_codes, firsts = np.empty((DEPTHS, room), text.dtype), np.empty((DEPTHS, room), np.uint32)
+    lows, sizes = (np.empty((DEPTHS, room // WIDE_CHILDREN + 1), np.uint32) for _ in range(2))
+    tied, bucket = [], 1
+    while bucket <= codes:
+        filled = np.zeros((2, DEPTHS), np.int64)
+        bucket, left = sort_buckets(
+            text, suffixes, bucket_starts, bucket, largest, child_codes, firsts, lows, sizes, filled
+        )
+        tied.append(left)
+        for depth in range(DEPTHS):
+            children, nodes = filled[:, depth]
+            if nodes:
+                tables.codes[depth].append(child_codes[depth, :children].copy())
+                tables.firsts[depth].append(firsts[depth, :children].copy())
+                tables.lows[depth].append(lows[depth, :nodes].copy())
+                tables.sizes[depth].append(sizes[depth, :nodes].copy())
+    del child_codes, firsts, lows, sizes
+    groups = np.concatenate(tied)
+    if len(groups):
+        double_prefixes(text, suffixes, groups, 1 + ROUNDS * (8 // text.itemsize))
+    return tables

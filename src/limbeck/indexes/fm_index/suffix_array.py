@@ -1,0 +1,284 @@
+"""Sorting the suffixes of a text: buckets, packed keys, and prefix doubling for long repeats; compiled.
+
+Suffixes are placed by their first code, then each bucket is sorted by keys of 64 bits that hold the next four
+codes (two, when a code takes 32 bits). Ties go on with the next codes. After `ROUNDS` keys what is still tied
+repeats at length, and is finished by prefix doubling (Larsson and Sadakane 2007, "Faster suffix sorting"): the
+rank of the suffix that starts where the known prefix ends orders it, and the known prefix doubles each time.
+A suffix ends with its passage, so code 0 sorts first and cuts a key; equal suffixes stand by position.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+ROUNDS = 4
+PADDING = 8
+"""Zeros that must follow the text in memory, so that a key may be read anywhere."""
+_SMALL = 24
+_RADIX = 768
+"""Longer runs are sorted by digits: linear whatever the keys are."""
+
+
+@njit(nogil=True, cache=True)
+def place_by_first(
+    text: NDArray[Any], length: int, counts: NDArray[np.int64], suffixes: NDArray[np.uint32]
+) -> None:  # pragma: no cover - compiled
+    """Counting sort by the first code.
+
+    Args:
+        text: (length + PADDING,) codes.
+        length: codes in the text.
+        counts: (codes + 2,) zeros; filled so that code c has ranks counts[c] to counts[c + 1].
+        suffixes: (tokens,), written to.
+    """
+    for position in range(length):
+        counts[np.int64(text[position]) + 1] += 1
+    counts[1] = 0
+    for code in range(2, len(counts)):
+        counts[code] += counts[code - 1]
+    places = counts.copy()
+    for position in range(length):
+        code = np.int64(text[position])
+        if code:
+            suffixes[places[code]] = position
+            places[code] += 1
+
+
+@njit(nogil=True, cache=True)
+def read_keys(  # noqa: PLR0917
+    text: NDArray[Any],
+    positions: NDArray[np.uint32],
+    size: int,
+    depth: int,
+    keys: NDArray[np.uint64],
+) -> None:  # pragma: no cover - compiled
+    """Packs the codes from `depth` on of each of `size` suffixes into `keys`, cut at the passage's end."""
+    bits = np.uint64(8 * text.itemsize)
+    zero = np.uint64(0)
+    if text.itemsize == 2:
+        for index in range(size):
+            at = np.int64(positions[index]) + depth
+            a, b = np.uint64(text[at]), np.uint64(text[at + 1])
+            c, d = np.uint64(text[at + 2]), np.uint64(text[at + 3])
+            if a == zero:
+                b = zero
+            if b == zero:
+                c = zero
+            if c == zero:
+                d = zero
+            keys[index] = (((((a << bits) | b) << bits) | c) << bits) | d
+    else:
+        for index in range(size):
+            at = np.int64(positions[index]) + depth
+            a, b = np.uint64(text[at]), np.uint64(text[at + 1])
+            keys[index] = (a << bits) | (b if a != zero else zero)
+
+
+@njit(nogil=True, cache=True)
+def _insertion_sort(
+    keys: NDArray[np.uint64], values: NDArray[np.uint32], low: int, high: int
+) -> None:  # pragma: no cover - compiled
+    for index in range(low + 1, high):
+        key, value = keys[index], values[index]
+        place = index
+        while place > low and (
+            keys[place - 1] > key or (keys[place - 1] == key and values[place - 1] > value)
+        ):
+            keys[place] = keys[place - 1]
+            values[place] = values[place - 1]
+            place -= 1
+        keys[place] = key
+        values[place] = value
+
+
+@njit(nogil=True, cache=True)
+def _quicksort(
+    keys: NDArray[np.uint64], values: NDArray[np.uint32], low: int, high: int
+) -> None:  # pragma: no cover - compiled
+    """Sorts entries [low, high) by key; runs that are longer than `_SMALL` are split in three at a pivot."""
+    stack = np.empty((64, 2), np.int64)
+    depth = 0
+    while True:
+        while high - low > _SMALL:
+            a, b, c = keys[low], keys[(low + high) >> 1], keys[high - 1]
+            pivot = max(min(a, b), min(max(a, b), c))
+            # Without branches on the keys: what is smaller moves to the front, then what is equal.
+            less = low
+            for index in range(low, high):
+                key, value = keys[index], values[index]
+                keys[index], values[index] = keys[less], values[less]
+                keys[less], values[less] = key, value
+                less += key < pivot
+            same = less
+            for index in range(less, high):
+                key, value = keys[index], values[index]
+                keys[index], values[index] = keys[same], values[same]
+                keys[same], values[same] = key, value
+                same += key == pivot
+            if same - less > 1:
+                _sort_values(values, less, same)
+            # The longer side waits, so that the stack stays short.
+            if less - low > high - same:
+                stack[depth, 0], stack[depth, 1] = low, less
+                low = same
+            else:
+                stack[depth, 0], stack[depth, 1] = same, high
+                high = less
+            depth += 1
+        _insertion_sort(keys, values, low, high)
+        if depth == 0:
+            return
+        depth -= 1
+        low, high = stack[depth, 0], stack[depth, 1]
+
+
+@njit(nogil=True, cache=True)
+def _sort_values(values: NDArray[np.uint32], low: int, high: int) -> None:  # pragma: no cover - compiled
+    """Sorts positions [low, high) ascending, when they are not so already."""
+    for index in range(low + 1, high):
+        if values[index - 1] > values[index]:
+            values[low:high] = np.sort(values[low:high])
+            return
+
+
+@njit(nogil=True, cache=True)
+def _radix_sort(  # noqa: PLR0917
+    keys: NDArray[np.uint64],
+    values: NDArray[np.uint32],
+    spare_keys: NDArray[np.uint64],
+    spare_values: NDArray[np.uint32],
+    low: int,
+    high: int,
+    shift: int,
+) -> None:  # pragma: no cover - compiled
+    """Sorts entries [low, high) stably by the 32 bits of the key from `shift` on, a byte at a time."""
+    counts = np.zeros((4, 256), np.int64)
+    for index in range(low, high):
+        key = keys[index] >> np.uint64(shift)
+        for digit in range(4):
+            counts[digit, np.int64((key >> np.uint64(8 * digit)) & np.uint64(255))] += 1
+    from_keys, from_values, to_keys, to_values = keys, values, spare_keys, spare_values
+    moved = 0
+    for digit in range(4):
+        bits = np.uint64(shift + 8 * digit)
+        if counts[digit, np.int64((keys[low] >> bits) & np.uint64(255))] == high - low:
+            continue
+        total = low
+        for value in range(256):
+            count = counts[digit, value]
+            counts[digit, value] = total
+            total += count
+        for index in range(low, high):
+            key = from_keys[index]
+            place = counts[digit, np.int64((key >> bits) & np.uint64(255))]
+            counts[digit, np.int64((key >> bits) & np.uint64(255))] += 1
+            to_keys[place] = key
+            to_values[place] = from_values[index]
+        from_keys, from_values, to_keys, to_values = to_keys, to_values, from_keys, from_values
+        moved += 1
+    if moved & 1:
+        keys[low:high] = spare_keys[low:high]
+        values[low:high] = spare_values[low:high]
+
+
+@njit(nogil=True, cache=True)
+def sort_by_key(  # noqa: PLR0917
+    keys: NDArray[np.uint64],
+    values: NDArray[np.uint32],
+    spare_keys: NDArray[np.uint64],
+    spare_values: NDArray[np.uint32],
+    size: int,
+) -> None:  # pragma: no cover - compiled
+    """Sorts the first `size` entries by key, equal keys by value; the values come in ascending.
+
+    Args:
+        keys: (capacity,).
+        values: (capacity,), moved with the keys.
+        spare_keys: (capacity,), overwritten.
+        spare_values: (capacity,), overwritten.
+        size: entries to sort.
+    """
+    if size <= _RADIX:
+        _quicksort(keys, values, 0, size)
+        return
+    _radix_sort(keys, values, spare_keys, spare_values, 0, size, 32)
+    low = 0
+    while low < size:
+        top = keys[low] >> np.uint64(32)
+        high = low + 1
+        while high < size and keys[high] >> np.uint64(32) == top:
+            high += 1
+        if high - low > _RADIX:
+            _radix_sort(keys, values, spare_keys, spare_values, low, high, 0)
+        elif high - low > 1:
+            _quicksort(keys, values, low, high)
+        low = high
+
+
+@njit(nogil=True, cache=True)
+def double_prefixes(  # noqa: PLR0917
+    text: NDArray[Any],
+    suffixes: NDArray[np.uint32],
+    groups: NDArray[np.int64],
+    depth: int,
+) -> None:  # pragma: no cover - compiled
+    """Finishes what is tied after `depth` codes, none of which ends a passage.
+
+    Args:
+        text: (length + PADDING,) codes.
+        suffixes: (tokens,), sorted but for the tied groups; written to.
+        groups: (tied, 2), the ranks at which each tied group begins and ends, ascending.
+        depth: how many codes the members of a group share.
+    """
+    ranks = np.empty(len(text), np.uint32)
+    for rank in range(len(suffixes)):
+        ranks[suffixes[rank]] = rank
+    largest = 0
+    for group in range(len(groups)):
+        low, high = groups[group]
+        largest = max(largest, high - low)
+        for rank in range(low, high):
+            ranks[suffixes[rank]] = low
+    keys = np.empty(largest, np.uint64)
+    while len(groups):
+        left = np.empty((len(groups), 2), np.int64)
+        tied = 0
+        for group in range(len(groups)):
+            low, high = groups[group]
+            size = high - low
+            for index in range(size):
+                position = np.int64(suffixes[low + index])
+                key = np.uint64(0)  # an ended suffix: position decides
+                if text[position + depth] != 0:
+                    key = np.uint64(ranks[position + depth]) + np.uint64(1)
+                keys[index] = (key << np.uint64(32)) | np.uint64(position)
+            keys[:size] = np.sort(keys[:size])
+            begin = 0
+            while begin < size:
+                top = keys[begin] >> np.uint64(32)
+                end = begin + 1
+                while end < size and keys[end] >> np.uint64(32) == top:
+                    end += 1
+                is_tied = end - begin > 1 and top != np.uint64(0)
+                for index in range(begin, end):
+                    position = np.int64(keys[index] & np.uint64(0xFFFFFFFF))
+                    suffixes[low + index] = position
+                    ranks[position] = low + (begin if is_tied else index)
+                if is_tied:
+                    if tied == len(left):
+                        grown = np.empty((2 * tied, 2), np.int64)
+                        grown[:tied] = left
+                        left = grown
+                    left[tied, 0], left[tied, 1] = low + begin, low + end
+                    tied += 1
+                begin = end
+        groups = left[:tied].copy()
+        depth *= 2
