@@ -116,18 +116,17 @@ def write_sections(path: Path, sections: Iterable[Section], facts: dict[str, Any
     Raises:
         InputError: a folder stands there.
     """
-    with atomic_path(path) as temporary:
-        with temporary.open("w+b") as file:
-            file.write(bytes(_HEADER_BYTES))
-            table = [_write_section(file, *section) for section in sections]
-            header = {"facts": facts, "sections": table, "file_bytes": file.tell()}
-            text = json.dumps(header, separators=(",", ":")).encode()
-            if len(text) > _HEADER_BYTES - _PREFIX.size:
-                msg = f"the header takes {len(text)} bytes"
-                raise RuntimeError(msg)
-            padded = text.ljust(_HEADER_BYTES - _PREFIX.size)
-            file.seek(0)
-            file.write(_PREFIX.pack(MAGIC, VERSION, len(padded), checksum(padded)) + padded)
+    with atomic_path(path) as temporary, temporary.open("w+b") as file:
+        file.write(bytes(_HEADER_BYTES))
+        table = [_write_section(file, *section) for section in sections]
+        header = {"facts": facts, "sections": table, "file_bytes": file.tell()}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        if len(text) > _HEADER_BYTES - _PREFIX.size:
+            msg = f"the header takes {len(text)} bytes"
+            raise RuntimeError(msg)
+        padded = text.ljust(_HEADER_BYTES - _PREFIX.size)
+        file.seek(0)
+        file.write(_PREFIX.pack(MAGIC, VERSION, len(padded), checksum(padded)) + padded)
     with path.open("rb") as file:
         _note(path, file.fileno())
 

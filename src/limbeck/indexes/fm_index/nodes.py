@@ -94,7 +94,7 @@ def children_of(part: PartArrays, node: int) -> tuple[int, int]:  # pragma: no c
 
 
 @njit(nogil=True, cache=True)
-def run_end(  # noqa: PLR0917  # compiled functions take no keywords
+def run_end(  # compiled functions take no keywords
     part: PartArrays, rank: int, high: int, depth: int, code: int
 ) -> int:  # pragma: no cover - compiled
     """Where the run of `code` that begins at `rank` ends, at most `high`: galloping, then halving."""
@@ -112,7 +112,7 @@ def run_end(  # noqa: PLR0917  # compiled functions take no keywords
 
 
 @njit(nogil=True, cache=True)
-def first_of(  # noqa: PLR0917
+def first_of(
     part: PartArrays, low: int, high: int, depth: int, code: int
 ) -> int:  # pragma: no cover - compiled
     """The first rank in [low, high) whose symbol at `depth` is >= code; else high."""
@@ -126,7 +126,7 @@ def first_of(  # noqa: PLR0917
 
 
 @njit(nogil=True, cache=True)
-def step(  # noqa: PLR0917
+def step(
     part: PartArrays, low: int, high: int, depth: int, code: int
 ) -> tuple[int, int]:  # pragma: no cover - compiled
     """The interval of a prefix of `depth` tokens at [low, high), extended by `code`; (0, 0) when empty."""
@@ -143,7 +143,7 @@ def step(  # noqa: PLR0917
             return 0, 0
         begin = np.int64(part.child_firsts[place])
         end = np.int64(part.child_firsts[place + 1]) if place + 1 < last else high
-        return (begin, end) if low <= begin and begin < end and end <= high else (0, 0)
+        return (begin, end) if low <= begin < end <= high else (0, 0)
     if high - low <= LINEAR:
         begin, found = low, 0
         for rank in range(low, high):

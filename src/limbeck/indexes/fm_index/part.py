@@ -310,15 +310,19 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _bounds(bounds: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    return np.ascontiguousarray(bounds, np.uint32)
+    return _frozen(np.ascontiguousarray(bounds, np.uint32))
 
 
 def _depths(depths: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.ascontiguousarray(depths, np.int32)
+    return _frozen(np.ascontiguousarray(depths, np.int32))
 
 
 def _dead(dead: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return _frozen(np.ascontiguousarray(dead, np.uint32))
+
+
+def _frozen(values: NDArray[Any]) -> NDArray[Any]:
     # One type for the compiled kernels, whether the caller's array is writable or mapped.
-    view = np.ascontiguousarray(dead, np.uint32).view()
+    view = values.view()
     view.flags.writeable = False
     return view

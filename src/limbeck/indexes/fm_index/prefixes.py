@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @njit(nogil=True, cache=True)
-def extend_rows(  # noqa: PLR0917  # compiled functions take no keywords
+def extend_rows(  # compiled functions take no keywords
     part: PartArrays,
     bounds: NDArray[np.uint32],
     depths: NDArray[np.int32],
@@ -82,7 +82,7 @@ def live_rows(
 
 
 @njit(nogil=True, cache=True)
-def _count_live_children(  # noqa: PLR0917
+def _count_live_children(
     firsts: NDArray[np.uint32], first: int, last: int, high: int, dead: NDArray[np.uint32]
 ) -> int:  # pragma: no cover - compiled
     """How many of the children [first, last), the last of which ends at `high`, have a live rank."""
@@ -110,6 +110,32 @@ def _skip(dead: NDArray[np.uint32], at: int, end: int) -> int:  # pragma: no cov
 
 
 @njit(nogil=True, cache=True)
+def _copy_children(  # noqa: PLR0917
+    alphabet: NDArray[np.uint32],
+    codes: NDArray[Any],
+    firsts: NDArray[np.uint32],
+    high: int,
+    tokens: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+) -> None:  # pragma: no cover - compiled
+    """Children (n,) as tokens and counts (n,): plain loops without branches, which compile to vector code."""
+    size, sigma = len(codes), len(alphabet)
+    if size == 0:
+        return
+    if np.int64(alphabet[sigma - 1]) - np.int64(alphabet[0]) == sigma - 1:
+        base = np.uint32(alphabet[0] - np.uint32(1))
+        for child in range(size):
+            tokens[child] = np.uint32(codes[child]) + base
+    else:
+        one, most = np.uint32(1), np.uint32(sigma - 1)
+        for child in range(size):
+            tokens[child] = alphabet[min(np.uint32(np.uint32(codes[child]) - one), most)]
+    for child in range(size - 1):
+        counts[child] = np.int64(np.uint32(firsts[child + 1] - firsts[child]))
+    counts[size - 1] = high - np.int64(firsts[size - 1])
+
+
+@njit(nogil=True, cache=True)
 def _write_children(  # noqa: PLR0917
     part: PartArrays,
     codes: NDArray[Any],
@@ -123,16 +149,17 @@ def _write_children(  # noqa: PLR0917
     filled: int,
 ) -> None:  # pragma: no cover - compiled
     """Writes the live children [first, last) as tokens and counts from entry `filled` on."""
-    sigma = len(part.alphabet)
     if len(dead) == 0:
-        for child in range(first, last):
-            code = np.int64(codes[child])
-            tokens[filled + child - first] = part.alphabet[code - 1] if 0 < code <= sigma else np.uint32(0)
-        for child in range(first, last - 1):
-            counts[filled + child - first] = np.int64(firsts[child + 1]) - np.int64(firsts[child])
-        if last > first:
-            counts[filled + last - 1 - first] = high - np.int64(firsts[last - 1])
+        _copy_children(
+            part.alphabet,
+            codes[first:last],
+            firsts[first:last],
+            high,
+            tokens[filled : filled + last - first],
+            counts[filled : filled + last - first],
+        )
         return
+    sigma = len(part.alphabet)
     at = 0 if first == last else lower_bound(dead, np.int64(firsts[first]), 0, len(dead))
     for child in range(first, last):
         begin = np.int64(firsts[child])
@@ -147,10 +174,12 @@ def _write_children(  # noqa: PLR0917
 
 
 @njit(nogil=True, cache=True)
-def continue_rows(
+def plan_rows(
     part: PartArrays, bounds: NDArray[np.uint32], depths: NDArray[np.int32], dead: NDArray[np.uint32]
-) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:  # pragma: no cover - compiled
-    """The tokens that follow each interval, with their live counts.
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]
+]:  # pragma: no cover - compiled
+    """Finds the live followers of each interval, or where they are stored.
 
     Args:
         part: the arrays.
@@ -159,12 +188,12 @@ def continue_rows(
         dead: (ranks,), the ranks of deleted suffixes, ascending.
 
     Returns:
-        Offsets (rows + 1,), tokens and counts (offsets[-1],); tokens ascend within a row.
+        Offsets (rows + 1,) of the live followers; places (rows, 3): the first and last child, and whether they
+        are stored (1) or in what follows (0); codes and first ranks of those that are not stored.
     """
     rows, total = len(bounds), len(part.suffixes)
     offsets = np.zeros(rows + 1, np.int64)
-    nodes = np.full(rows, -1, np.int64)
-    places = np.zeros((rows, 2), np.int64)
+    places = np.zeros((rows, 3), np.int64)
     codes, firsts = np.empty(1024, np.uint32), np.empty(1024, np.uint32)
     filled = 0
     for row in range(rows):
@@ -172,10 +201,11 @@ def continue_rows(
         found = 0
         if low < high:
             depth = np.int64(depths[row])
-            nodes[row] = find_node(part, low, high - low, depth)
-            if nodes[row] >= 0:
-                places[row] = children_of(part, nodes[row])
-                found = _count_live_children(part.child_firsts, places[row, 0], places[row, 1], high, dead)
+            node = find_node(part, low, high - low, depth)
+            if node >= 0:
+                first, last = children_of(part, node)
+                found = _count_live_children(part.child_firsts, first, last, high, dead)
+                places[row, 2] = 1
             else:
                 need = filled + min(high - low, len(part.alphabet))
                 if need > len(codes):
@@ -183,19 +213,54 @@ def continue_rows(
                     grown_codes, grown_firsts = np.empty(size, np.uint32), np.empty(size, np.uint32)
                     grown_codes[:filled], grown_firsts[:filled] = codes[:filled], firsts[:filled]
                     codes, firsts = grown_codes, grown_firsts
-                places[row, 0] = filled
-                filled = list_children(part, low, high, depth, codes, firsts, filled)
-                places[row, 1] = filled
-                found = _count_live_children(firsts, places[row, 0], filled, high, dead)
+                first = filled
+                filled = last = list_children(part, low, high, depth, codes, firsts, filled)
+                found = _count_live_children(firsts, first, last, high, dead)
+            places[row, 0], places[row, 1] = first, last
         offsets[row + 1] = offsets[row] + found
-    tokens, counts = np.empty(offsets[rows], np.uint32), np.empty(offsets[rows], np.int64)
-    for row in range(rows):
-        high = min(np.int64(bounds[row, 1]), total)
+    return offsets, places, codes, firsts
+
+
+@njit(nogil=True, cache=True)
+def write_rows(  # noqa: PLR0917
+    part: PartArrays,
+    bounds: NDArray[np.uint32],
+    dead: NDArray[np.uint32],
+    offsets: NDArray[np.int64],
+    places: NDArray[np.int64],
+    codes: NDArray[np.uint32],
+    firsts: NDArray[np.uint32],
+    tokens: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+) -> None:  # pragma: no cover - compiled
+    """Writes what `plan_rows` found into tokens and counts (offsets[-1],)."""
+    for row in range(len(bounds)):
+        high = min(np.int64(bounds[row, 1]), len(part.suffixes))
         first, last, at = places[row, 0], places[row, 1], offsets[row]
-        if nodes[row] >= 0:
+        if places[row, 2]:
             _write_children(
                 part, part.child_codes, part.child_firsts, first, last, high, dead, tokens, counts, at
             )
         else:
             _write_children(part, codes, firsts, first, last, high, dead, tokens, counts, at)
+
+
+def continue_rows(
+    part: PartArrays, bounds: NDArray[np.uint32], depths: NDArray[np.int32], dead: NDArray[np.uint32]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:
+    """The tokens that follow each interval, ascending, with their live counts.
+
+    Args:
+        part: the arrays.
+        bounds: (rows, 2), the intervals.
+        depths: (rows,), how many tokens each stands for.
+        dead: (ranks,), the ranks of deleted suffixes, ascending.
+
+    Returns:
+        Offsets (rows + 1,), tokens and counts (offsets[-1],).
+    """
+    offsets, places, codes, firsts = plan_rows(part, bounds, depths, dead)
+    # NumPy asks the system for large pages, compiled code does not; new pages are a third of the time.
+    tokens, counts = np.empty(offsets[-1], np.uint32), np.empty(offsets[-1], np.int64)
+    write_rows(part, bounds, dead, offsets, places, codes, firsts, tokens, counts)
     return offsets, tokens, counts

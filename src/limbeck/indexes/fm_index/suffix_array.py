@@ -53,7 +53,7 @@ def place_by_first(
 
 
 @njit(nogil=True, cache=True)
-def read_keys(  # noqa: PLR0917
+def read_keys(
     text: NDArray[Any],
     positions: NDArray[np.uint32],
     size: int,
@@ -190,7 +190,7 @@ def _radix_sort(  # noqa: PLR0917
 
 
 @njit(nogil=True, cache=True)
-def sort_by_key(  # noqa: PLR0917
+def sort_by_key(
     keys: NDArray[np.uint64],
     values: NDArray[np.uint32],
     spare_keys: NDArray[np.uint64],
@@ -224,7 +224,7 @@ def sort_by_key(  # noqa: PLR0917
 
 
 @njit(nogil=True, cache=True)
-def double_prefixes(  # noqa: PLR0917
+def double_prefixes(
     text: NDArray[Any],
     suffixes: NDArray[np.uint32],
     groups: NDArray[np.int64],

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from limbeck.indexes.fm_index.layout import PartArrays
 
 
+_PIECE = 64
+"""Scores are read in pieces; a piece without a score above the worst kept is passed over as a whole."""
+
+
 @njit(nogil=True, cache=True)
 def _worse(
     scores: NDArray[np.float32], tokens: NDArray[np.int64], a: int, b: int
@@ -68,6 +72,35 @@ def _sift_down(
 
 
 @njit(nogil=True, cache=True)
+def _gather(
+    alphabet: NDArray[np.uint32],
+    codes: NDArray[Any],
+    scores: NDArray[np.float32],
+    threshold: float,
+    found: NDArray[np.float32],
+) -> int:  # pragma: no cover - compiled
+    """Reads the scores of children (n,) into `found` (n,); how many exceed the threshold.
+
+    Plain loops without branches, which compile to vector code: the loads overlap.
+    """
+    # 32 bits throughout: what a wrong code would lead to wraps around and is held at the last entry.
+    size, sigma = len(codes), len(alphabet)
+    one, most, last = np.uint32(1), np.uint32(sigma - 1), np.uint32(min(len(scores), 2**32) - 1)
+    if np.int64(alphabet[sigma - 1]) - np.int64(alphabet[0]) == sigma - 1:
+        base = np.uint32(alphabet[0] - one)
+        for child in range(size):
+            found[child] = scores[min(np.uint32(np.uint32(codes[child]) + base), last)]
+    else:
+        for child in range(size):
+            token = alphabet[min(np.uint32(np.uint32(codes[child]) - one), most)]
+            found[child] = scores[min(token, last)]
+    above = 0
+    for child in range(size):
+        above += found[child] > threshold
+    return above
+
+
+@njit(nogil=True, cache=True)
 def _best_of(  # noqa: PLR0917  # compiled functions take no keywords
     alphabet: NDArray[np.uint32],
     codes: NDArray[Any],
@@ -82,32 +115,35 @@ def _best_of(  # noqa: PLR0917  # compiled functions take no keywords
     heap_bounds: NDArray[np.int64],
 ) -> int:  # pragma: no cover - compiled
     """Keeps the best of the children [first, last) in a heap whose root is the worst kept; its size."""
-    k, vocabulary, size = len(heap_scores), len(scores), 0
+    k, vocabulary, sigma, size = len(heap_scores), len(scores), len(alphabet), 0
     threshold = np.float32(-np.inf)
-    for child in range(first, last):
-        code = np.int64(codes[child])
-        if code - 1 >= len(alphabet) or code == 0:
+    found = np.empty(_PIECE, np.float32)
+    if vocabulary == 0:
+        return 0
+    for begin in range(first, last, _PIECE):
+        end = min(begin + _PIECE, last)
+        if not _gather(alphabet, codes[begin:end], scores, threshold, found):
             continue
-        token = np.int64(alphabet[code - 1])
-        if token >= vocabulary:
-            break
-        # Children come by ascending token: an equal score that comes later stands behind. NaN fails.
-        if not scores[token] > threshold:
-            continue
-        begin = np.int64(firsts[child])
-        end = np.int64(firsts[child + 1]) if child + 1 < last else high
-        if len(dead) and live(dead, begin, end) <= 0:
-            continue
-        place = size if size < k else 0
-        heap_scores[place], heap_tokens[place] = scores[token], token
-        heap_bounds[place, 0], heap_bounds[place, 1] = begin, end
-        if size < k:
-            size += 1
-            _sift_up(heap_scores, heap_tokens, heap_bounds, place)
-        else:
-            _sift_down(heap_scores, heap_tokens, heap_bounds, size)
-        if size == k:
-            threshold = heap_scores[0]
+        for child in range(begin, end):
+            # Children come by ascending token: an equal score that comes later stands behind. NaN fails.
+            if not found[child - begin] > threshold:
+                continue
+            token = np.int64(alphabet[min(max(np.int64(codes[child]) - 1, 0), sigma - 1)])
+            if token >= vocabulary:
+                return size
+            low, up = np.int64(firsts[child]), np.int64(firsts[child + 1]) if child + 1 < last else high
+            if len(dead) and live(dead, low, up) <= 0:
+                continue
+            place = size if size < k else 0
+            heap_scores[place], heap_tokens[place] = found[child - begin], token
+            heap_bounds[place, 0], heap_bounds[place, 1] = low, up
+            if size < k:
+                size += 1
+                _sift_up(heap_scores, heap_tokens, heap_bounds, place)
+            else:
+                _sift_down(heap_scores, heap_tokens, heap_bounds, size)
+            if size == k:
+                threshold = heap_scores[0]
     return size
 
 
