@@ -7,9 +7,7 @@ from bisect import bisect_right
 import numpy as np
 
 from limbeck.indexes.fm_index.aggregation import ScoredPart
-from limbeck.indexes.fm_index.aggregation_kernels import PartArrays
-
-SHIFT = 2
+from limbeck.indexes.fm_index.layout import BLOCK_SHIFT, PartArrays
 
 
 def occurrences(passage, identifier):
@@ -59,7 +57,9 @@ def aggregate_plainly(passages, identifiers, unigrams, *, repetition, max_occurr
         if any(weight > 0 and occurrences(passage, identifier) for weight, _, identifier in rare)
     }
     chosen = sorted(holders, key=lambda number: (-holders[number], number))[:candidates]
-    full = [(number, *score_passage(passages[number], identifiers + unigrams, repetition)) for number in chosen]
+    full = [
+        (number, *score_passage(passages[number], identifiers + unigrams, repetition)) for number in chosen
+    ]
     best = sorted((one for one in full if one[1] > 0), key=lambda one: (-one[1], one[0]))
     return best[:k]
 
@@ -84,17 +84,24 @@ def plain_part(passages, deleted, identifiers):
         codes = [code.get(token, 0) for token in identifier]
         inside = [rank for rank, one in enumerate(sorted_texts) if one[: len(codes)] == codes]
         intervals.append((inside[0], inside[-1] + 1) if inside else (0, 0))
+    none = frozen([], np.int64)
     arrays = PartArrays(
         text=frozen(text, np.uint16),
         suffixes=frozen(suffixes, np.uint32),
-        starts=frozen(starts, np.int64),
-        blocks=frozen([bisect_right(starts, at) - 1 for at in range(0, len(text), 1 << SHIFT)], np.uint32),
-        shift=SHIFT,
-        dead=np.array([number in deleted for number in numbers], bool) if deleted else np.zeros(0, bool),
-        sigma=len(alphabet),
+        starts=frozen(starts, np.uint32),
+        blocks=frozen(
+            [bisect_right(starts, at) - 1 for at in range(0, len(text), 1 << BLOCK_SHIFT)], np.uint32
+        ),
+        alphabet=frozen(alphabet, np.uint32),
+        depth_nodes=none,
+        node_lows=frozen([], np.uint32),
+        node_children=none,
+        child_codes=frozen([], np.uint16),
+        child_firsts=frozen([], np.uint32),
     )
     return ScoredPart(
         arrays,
+        np.array([number in deleted for number in numbers], bool) if deleted else np.zeros(0, bool),
         np.array(numbers, np.int64),
         np.array(intervals, np.int64).reshape(-1, 2),
         lambda tokens: np.array([code.get(int(token), 0) for token in tokens], np.int64),

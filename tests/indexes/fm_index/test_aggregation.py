@@ -42,12 +42,10 @@ def run(groups, queries, *, deleted=frozenset(), threads=1, **limits):
         np.array([token for _, query in queries for token, _ in query], np.uint32),
         np.array([weight for _, query in queries for _, weight in query], float),
     )
-    live = {
-        number: passage for group in groups for number, passage in group.items() if number not in deleted
-    }
-    counts = np.array(
-        [sum(len(occurrences(passage, tokens)) for passage in live.values()) for tokens in identifiers], np.int64
-    )
+    live = {number: passage for group in groups for number, passage in group.items() if number not in deleted}
+    found = [sum(len(occurrences(passage, tokens)) for passage in live.values()) for tokens in identifiers]
+    counted = [sum(len(occurrences(passage, tokens)) for passage in live.values()) for tokens in identifiers]
+    counts = np.array(counted, np.int64)
     parts: list[ScoredPart] = [plain_part(group, deleted, identifiers) for group in groups]
     found = aggregate(
         parts,
@@ -82,7 +80,7 @@ def run(groups, queries, *, deleted=frozenset(), threads=1, **limits):
 
 
 def test_overlap_is_skipped_and_repetition_counts_less():
-    # 1 2 3: the identifier (1 2) covers 0-1; (2 3) at 1 overlaps, at 3 it is free, with the new token 3 of two.
+    # (1 2) covers 0 and 1; (2 3) at 1 overlaps, at 3 it is free, and one of its two tokens is new.
     passages = {0: (1, 2, 3, 2, 3)}
     results = run([passages], [([((1, 2), 10.0), ((2, 3), 5.0)], [])])
     assert results == [[(0, pytest.approx(10 + 5 * (0.2 + 0.8 * 0.5)), [(0, 0, 10.0), (1, 3, 3.0)])]]

@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from limbeck.errors import InputError
-from limbeck.indexes.fm_index.aggregation_kernels import Entries, PartArrays, first_stage, mark_first
+from limbeck.indexes.fm_index.aggregation_kernels import Entries, first_stage, mark_first
 from limbeck.indexes.fm_index.candidate_kernels import second_stage
 from limbeck.indexes.fm_index.ragged import Ragged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from limbeck.indexes.fm_index.layout import PartArrays
 
 T = TypeVar("T")
 
@@ -91,12 +93,14 @@ class ScoredPart:
 
     Args:
         arrays: what the kernels read.
+        dead: (passages,) True for deleted passages, or (0,) when none is.
         numbers: (passages,) int64, the passages' numbers, ascending.
         intervals: (identifiers, 2), where each identifier lies in the suffix array.
         encode: turns token ids (tokens,) into the part's codes, 0 for one that it does not have.
     """
 
     arrays: PartArrays
+    dead: NDArray[np.bool_]
     numbers: NDArray[np.int64]
     intervals: NDArray[Any]
     encode: Callable[[NDArray[np.uint32]], NDArray[Any]]
@@ -316,7 +320,7 @@ class _Stages:
         repetition, limit = self.settings.repetition, self.settings.candidates
 
         def work(block: tuple[int, int]) -> tuple[Any, ...]:
-            return first_stage(part.arrays, entries, block[0], block[1], repetition, limit)
+            return first_stage(part.arrays, part.dead, entries, block[0], block[1], repetition, limit)
 
         return self._each_block(work)
 

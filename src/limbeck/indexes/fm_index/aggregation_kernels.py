@@ -8,6 +8,7 @@ Design facts:
   each candidate is walked once against it. Entries too frequent to be enumerated cost nothing extra.
 - Occurrences are kept as one chain a rank, and the ranks that occur as bits, so that nothing is sorted.
 - Covered positions are bits as well, 64 to a word: whether an occurrence is free takes one or two words.
+- What the file says is not trusted: an occurrence or passage that is out of bounds is passed over.
 """
 
 from __future__ import annotations
@@ -19,36 +20,17 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
+from limbeck.indexes.fm_index.layout import BLOCK_SHIFT
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from limbeck.indexes.fm_index.layout import PartArrays
 
     Int = int | np.int64
 
 _WORD = 64
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio: spreads consecutive keys over a table
-
-
-class PartArrays(NamedTuple):
-    """What the kernels read of a part.
-
-    Attributes:
-        text: (tokens + passages,) codes 1..sigma; a 0 ends each passage.
-        suffixes: (tokens,) the suffix array, positions in `text`.
-        starts: (passages + 1,) where each passage begins in `text`.
-        blocks: the first passage of each block of `2**shift` positions; `blocks[i]` is the passage in which
-            position `i << shift` lies.
-        shift: see `blocks`.
-        dead: (passages,) True for deleted passages, or (0,) when none is.
-        sigma: the highest code.
-    """
-
-    text: NDArray[Any]
-    suffixes: NDArray[Any]
-    starts: NDArray[Any]
-    blocks: NDArray[Any]
-    shift: int
-    dead: NDArray[np.bool_]
-    sigma: int
 
 
 class Entries(NamedTuple):
@@ -119,7 +101,7 @@ def cover(covered: NDArray[np.int64], start: Int, stop: Int) -> None:  # pragma:
 def contribution(  # noqa: PLR0917  # compiled functions take no keywords
     codes: NDArray[np.int64], start: Int, stop: Int, weight: float, repetition: float, seen: Any, stamp: Int
 ) -> float:  # pragma: no cover - compiled
-    """What an entry (`codes[start:stop]`) adds; its codes are stamped as `seen` (sigma + 1,) from now on."""
+    """What an entry (`codes[start:stop]`) adds; its codes are stamped as `seen` (codes + 1,) from now on."""
     new = 0
     for place in range(start, stop):
         if seen[codes[place]] != stamp:
@@ -189,19 +171,39 @@ def _same(
 
 
 @njit(nogil=True, cache=True)
-def passage_at(part: PartArrays, position: Int) -> Int:  # pragma: no cover - compiled
-    """The passage in which a position of the text lies."""
-    row = np.int64(part.blocks[position >> part.shift])
-    while row + 1 < len(part.starts) - 1 and np.int64(part.starts[row + 1]) <= position:
+def passage_at(part: PartArrays, position: Int, length: Int) -> Int:  # pragma: no cover - compiled
+    """The passage that holds the positions [position, position + length) of the text, or -1."""
+    passages = len(part.starts) - 1
+    if position >= len(part.text) or (position >> BLOCK_SHIFT) >= len(part.blocks):
+        return np.int64(-1)
+    row = np.int64(part.blocks[position >> BLOCK_SHIFT])
+    while row + 1 < passages and np.int64(part.starts[row + 1]) <= position:
         row += 1
+    if row >= passages or np.int64(part.starts[row]) > position or position + length >= part.starts[row + 1]:
+        return np.int64(-1)
     return row
 
 
 @njit(nogil=True, cache=True)
+def passage_bounds(part: PartArrays, row: Int) -> tuple[Int, Int]:  # pragma: no cover - compiled
+    """Where the text of a passage begins and where its end mark stands."""
+    stop = np.int64(part.starts[row + 1]) - 1
+    if stop >= len(part.text):
+        return np.int64(0), np.int64(0)
+    return min(np.int64(part.starts[row]), stop), stop
+
+
+@njit(nogil=True, cache=True)
 def gather(
-    part: PartArrays, entries: Entries, query: Int
+    part: PartArrays, dead: NDArray[np.bool_], entries: Entries, query: Int
 ) -> tuple[Any, Any, Any, Any]:  # pragma: no cover - compiled
     """The occurrences of a query's first-stage entries, grouped by passage.
+
+    Args:
+        part: what is searched.
+        dead: (passages,) True for deleted passages, or (0,) when none is.
+        entries: of all queries.
+        query: which one.
 
     Returns:
         rows (found,), the passages; offsets (found + 1,), the occurrences of each; ranks (occurrences,),
@@ -224,10 +226,10 @@ def gather(
     for entry in range(entries.queries[query], entries.queries[query + 1]):
         if not entries.first[entry]:
             continue
-        for rank in range(entries.lows[entry], entries.highs[entry]):
+        for rank in range(entries.lows[entry], min(entries.highs[entry], len(part.suffixes))):
             position = np.int64(part.suffixes[rank])
-            row = passage_at(part, position)
-            if len(part.dead) and part.dead[row]:
+            row = passage_at(part, position, entries.offsets[entry + 1] - entries.offsets[entry])
+            if row < 0 or (len(dead) and dead[row]):
                 continue
             place = table_place(row, size)
             while keys[place] >= 0 and keys[place] != row:
@@ -281,26 +283,32 @@ def best_of(
 
 @njit(nogil=True, cache=True)
 def first_stage(  # noqa: PLR0917  # compiled functions take no keywords
-    part: PartArrays, entries: Entries, start: Int, stop: Int, repetition: float, limit: Int
+    part: PartArrays,
+    dead: NDArray[np.bool_],
+    entries: Entries,
+    start: Int,
+    stop: Int,
+    repetition: float,
+    limit: Int,
 ) -> tuple[Any, Any, Any]:  # pragma: no cover - compiled
     """The best candidates of the queries [start, stop), by their first-stage entries alone.
 
     Returns:
         counts (stop - start,), how many each query has; rows and scores (candidates,), by rising row.
     """
-    seen = np.zeros(part.sigma + 1, np.int64)
+    seen = np.zeros(len(part.alphabet) + 1, np.int64)
     stamp = 0
     counts = np.zeros(stop - start, np.int64)
     all_rows = [np.empty(0, np.int64)]
     all_scores = [np.empty(0, np.float64)]
     covered = np.zeros(16, np.int64)
     for query in range(start, stop):
-        rows, offsets, ranks, positions = gather(part, entries, query)
+        rows, offsets, ranks, positions = gather(part, dead, entries, query)
         scores = np.zeros(len(rows))
         for candidate in range(len(rows)):
             stamp += 1
-            begin = np.int64(part.starts[rows[candidate]])
-            words = ((np.int64(part.starts[rows[candidate] + 1]) - begin) >> 6) + 1
+            begin, end = passage_bounds(part, rows[candidate])
+            words = ((end - begin) >> 6) + 1
             if words > len(covered):
                 covered = np.zeros(2 * words, np.int64)
             covered[:words] = 0

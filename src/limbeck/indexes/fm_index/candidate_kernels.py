@@ -12,6 +12,7 @@ from limbeck.indexes.fm_index.aggregation_kernels import (
     cover,
     is_free,
     lowest_bit,
+    passage_bounds,
     table_place,
     table_size,
 )
@@ -19,14 +20,15 @@ from limbeck.indexes.fm_index.aggregation_kernels import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.aggregation_kernels import Entries, Int, PartArrays
+    from limbeck.indexes.fm_index.aggregation_kernels import Entries, Int
+    from limbeck.indexes.fm_index.layout import PartArrays
 
 
 class Trie(NamedTuple):
     """The second-stage entries of a query; node 0 stands for none.
 
     Attributes:
-        roots: (sigma + 1,) the node of each first code.
+        roots: (codes + 1,) the node of each first code.
         ends: (nodes,) the rank in the query of the entry that ends at a node, or -1.
         inner: (nodes,) whether a node has children.
         keys, children: (size,) a hash table from `node << 32 | code` to the child.
@@ -43,7 +45,7 @@ class Trie(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  # pragma: no cover - compiled
-    """Put the entries of a query that the part knows into a trie; `roots` (sigma + 1,) is zeros."""
+    """Put the entries of a query that the part knows into a trie; `roots` (codes + 1,) is zeros."""
     start, stop = entries.queries[query], entries.queries[query + 1]
     room = entries.offsets[stop] - entries.offsets[start] + 1
     size = table_size(room)
@@ -140,7 +142,8 @@ def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
     """
     found = 0
     for position in range(stop - 1, begin - 1, -1):
-        node: Int = np.int64(trie.roots[part.text[position]])
+        code = np.int64(part.text[position])
+        node: Int = np.int64(trie.roots[code]) if code < len(trie.roots) else np.int64(0)
         place = position
         while node:
             rank = trie.ends[node]
@@ -187,8 +190,8 @@ def second_stage(  # noqa: PLR0917  # compiled functions take no keywords
     first = offsets[start]
     scores = np.zeros(offsets[stop] - first)
     counts = np.zeros(offsets[stop] - first, np.int64)
-    roots = np.zeros(part.sigma + 1, np.int32)
-    seen = np.zeros(part.sigma + 1, np.int64)
+    roots = np.zeros(len(part.alphabet) + 1, np.int32)
+    seen = np.zeros(len(part.alphabet) + 1, np.int64)
     stamp = 0
     covered = np.zeros(16, np.int64)
     nexts = np.empty(1024, np.int64)
@@ -206,8 +209,7 @@ def second_stage(  # noqa: PLR0917  # compiled functions take no keywords
         heads = np.full(width, -1, np.int32)
         present = np.zeros((width >> 6) + 1, np.int64)
         for candidate in range(offsets[query], offsets[query + 1]):
-            begin = np.int64(part.starts[rows[candidate]])
-            end = np.int64(part.starts[rows[candidate] + 1]) - 1
+            begin, end = passage_bounds(part, rows[candidate])
             if (end - begin) * trie.nested > len(nexts):
                 nexts = np.empty(2 * (end - begin) * trie.nested, np.int64)
                 positions = np.empty(len(nexts), np.int64)

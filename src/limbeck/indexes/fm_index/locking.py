@@ -1,0 +1,53 @@
+"""Locks between processes and threads, by `flock` on a file; the system lets go when a process ends."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from limbeck.errors import InputError
+
+_PAUSE_S = 0.01
+
+
+@contextmanager
+def locked(path: Path, *, wait_s: float) -> Iterator[None]:
+    """Hold the lock; threads of one process keep each other out as well.
+
+    Args:
+        path: the lock file, made when it is not there, never removed.
+        wait_s: how long to wait for whoever holds it.
+
+    Raises:
+        InputError: another held it all that time.
+    """
+    with path.open("w") as file:
+        until = time.monotonic() + wait_s
+        while not _take(file.fileno()):
+            if time.monotonic() >= until:
+                raise InputError(
+                    f"another process or thread has been changing this index for {wait_s:g} s",
+                    path=path,
+                    expected="one writer at a time",
+                    remedy="wait for it, or wait longer with wait_s",
+                )
+            time.sleep(_PAUSE_S)
+        yield
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock if nobody does; gives whether it is held."""
+    with path.open("w") as file:
+        yield _take(file.fileno())
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
