@@ -1,8 +1,8 @@
 """Building a part: passages stream in, one file comes out.
 
-Memory: the tokens as they come (4 bytes each) become the text (2 or 4) piece by piece; then the suffix array is
-sorted in place beside it, and the children of wide nodes are collected. Working space is in proportion to the
-largest bucket, the suffixes that begin with the most frequent token.
+Memory: the tokens as they come (4 bytes each) become the text (2 or 4) piece by piece; then the suffix array
+is sorted in place beside it, and the children of wide nodes are collected. Working space is in proportion to
+the largest bucket, the suffixes that begin with the most frequent token.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Design facts:
   token whatever its vocabulary.
 - The suffix array leaves out the suffixes that begin at a passage end: the interval of the empty prefix is as
   long as the corpus has tokens. A suffix is compared up to its passage's end; equal ones stand by position.
-- The children of *wide nodes* (prefixes of up to `DEPTHS - 1` tokens with many occurrences) are stored, code and
-  first rank, so that listing thousands of followers reads memory in order. All else is read off the text.
+- The children of *wide nodes* (prefixes of up to `DEPTHS - 1` tokens with many occurrences) are stored, code
+  and first rank, so that listing thousands of followers reads memory in order. All else is read off the text.
 - Kernels do not trust what the file says: a rank or position that is out of bounds is treated as the end of a
   passage, so that a damaged file can mislead an unchecked reader and never make it read foreign memory.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from numba import int64, njit
 
 from limbeck.indexes.fm_index.layout import DEPTHS, WIDE_SIZE
 
@@ -27,10 +27,8 @@ LINEAR = 48
 @njit(nogil=True, cache=True)
 def symbol(part: PartArrays, rank: int, depth: int) -> int:  # pragma: no cover - compiled
     """The code `depth` tokens into the suffix of rank `rank`; 0 at its passage's end."""
-    position = np.int64(part.suffixes[rank]) + depth
-    if position >= len(part.text):
-        return np.int64(0)
-    return np.int64(part.text[position])
+    position = int64(part.suffixes[rank]) + depth
+    return int(part.text[position]) if position < len(part.text) else 0
 
 
 @njit(nogil=True, cache=True)
@@ -38,7 +36,7 @@ def lower_bound(values: NDArray[Any], value: int, low: int, high: int) -> int:  
     """The first index in [low, high) of ascending `values` (n,) with an entry >= value; else high."""
     while low < high:
         middle = (low + high) >> 1
-        if np.int64(values[middle]) < value:
+        if int64(values[middle]) < value:
             low = middle + 1
         else:
             high = middle
@@ -60,13 +58,13 @@ def code_of(alphabet: NDArray[np.uint32], token: int) -> int:  # pragma: no cove
     size = len(alphabet)
     if size == 0:
         return 0
-    first, last = np.int64(alphabet[0]), np.int64(alphabet[size - 1])
+    first, last = int64(alphabet[0]), int64(alphabet[size - 1])
     if token < first or token > last:
         return 0
     # Each step along the alphabet adds at least one to the id, so both ends bound the place.
     low, high = max(0, size - 1 - (last - token)), min(size - 1, token - first)
     place = lower_bound(alphabet, token, low, high)
-    return place + 1 if np.int64(alphabet[place]) == token else 0
+    return place + 1 if int64(alphabet[place]) == token else 0
 
 
 @njit(nogil=True, cache=True)
@@ -80,9 +78,9 @@ def find_node(part: PartArrays, low: int, size: int, depth: int) -> int:  # prag
         return -1
     while count > 1:
         half = count >> 1
-        base = base + half if np.int64(part.node_lows[base + half]) <= low else base
+        base = base + half if int64(part.node_lows[base + half]) <= low else base
         count -= half
-    return base if np.int64(part.node_lows[base]) == low else -1
+    return base if int64(part.node_lows[base]) == low else -1
 
 
 @njit(nogil=True, cache=True)
@@ -139,10 +137,10 @@ def step(
         place = first + code - 1  # every code follows: a child's place is known
         if last - first != len(part.alphabet):
             place = lower_bound(part.child_codes, code, first, last)
-        if place >= last or np.int64(part.child_codes[place]) != code:
+        if place >= last or int64(part.child_codes[place]) != code:
             return 0, 0
-        begin = np.int64(part.child_firsts[place])
-        end = np.int64(part.child_firsts[place + 1]) if place + 1 < last else high
+        begin = int64(part.child_firsts[place])
+        end = int64(part.child_firsts[place + 1]) if place + 1 < last else high
         return (begin, end) if low <= begin < end <= high else (0, 0)
     if high - low <= LINEAR:
         begin, found = low, 0
@@ -182,7 +180,7 @@ def list_children(  # noqa: PLR0917
         How many entries are taken now.
     """
     room = len(codes)
-    before, rank = np.int64(0), low
+    before, rank = 0, low
     galloping = high - low > LINEAR
     while rank < high:
         code = symbol(part, rank, depth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from numba import int64, njit, uint32
 
 from limbeck.indexes.fm_index.layout import BLOCK_SHIFT
 from limbeck.indexes.fm_index.nodes import live, lower_bound
@@ -26,12 +26,12 @@ def passage_of(part: PartArrays, position: int) -> int:  # pragma: no cover - co
     block = position >> BLOCK_SHIFT
     if block + 1 >= len(part.blocks):
         return max(passages - 1, 0)
-    low = min(np.int64(part.blocks[block]), passages)
-    high = min(np.int64(part.blocks[block + 1]), passages - 1) + 1
+    low: int = min(int64(part.blocks[block]), passages)
+    high = min(int64(part.blocks[block + 1]), passages - 1) + 1
     # The last passage that starts at or before the position.
     while low + 1 < high:
         middle = (low + high) >> 1
-        if np.int64(part.starts[middle]) <= position:
+        if int64(part.starts[middle]) <= position:
             low = middle
         else:
             high = middle
@@ -71,20 +71,20 @@ def locate_rows(
     rows, total = len(bounds), len(part.suffixes)
     offsets = np.zeros(rows + 1, np.int64)
     for row in range(rows):
-        low, high = np.int64(bounds[row, 0]), min(np.int64(bounds[row, 1]), total)
+        low, high = int64(bounds[row, 0]), min(int64(bounds[row, 1]), total)
         offsets[row + 1] = offsets[row] + min(live(dead, low, high), limit) if low < high else offsets[row]
     positions = np.empty(offsets[rows], np.uint32)
     passages, places = np.empty(offsets[rows], np.int64), np.empty(offsets[rows], np.int64)
     for row in range(rows):
         begin, end = offsets[row], offsets[row + 1]
-        rank, at = np.int64(bounds[row, 0]), begin
+        rank, at = int64(bounds[row, 0]), begin
         if len(dead) == 0:
             for place in range(begin, end):
                 positions[place] = part.suffixes[rank + place - begin]
         elif begin < end:
             gone = lower_bound(dead, rank, 0, len(dead))
             while at < end:
-                if gone < len(dead) and np.int64(dead[gone]) == rank:
+                if gone < len(dead) and int64(dead[gone]) == rank:
                     gone += 1
                 else:
                     positions[at] = part.suffixes[rank]
@@ -92,9 +92,9 @@ def locate_rows(
                 rank += 1
         _sort_positions(positions, begin, end)
         for place in range(begin, end):
-            passage = passage_of(part, np.int64(positions[place]))
+            passage = passage_of(part, int64(positions[place]))
             passages[place] = passage
-            places[place] = np.int64(positions[place]) - np.int64(part.starts[passage])
+            places[place] = int64(positions[place]) - int64(part.starts[passage])
     return offsets, passages, places
 
 
@@ -107,18 +107,18 @@ def count_passages(
     few = np.empty(_FEW, np.uint32)
     marks = np.zeros(0, np.uint32)
     for row in range(len(bounds)):
-        low, high = np.int64(bounds[row, 0]), min(np.int64(bounds[row, 1]), len(part.suffixes))
+        low, high = int64(bounds[row, 0]), min(int64(bounds[row, 1]), len(part.suffixes))
         if low >= high:
             continue
         gone = lower_bound(dead, low, 0, len(dead))
         if high - low > _FEW and len(marks) == 0:
             marks = np.zeros(len(part.starts), np.uint32)
-        found, mark = 0, np.uint32(row + 1)
+        found, mark = 0, uint32(row + 1)
         for rank in range(low, high):
-            if gone < len(dead) and np.int64(dead[gone]) == rank:
+            if gone < len(dead) and int64(dead[gone]) == rank:
                 gone += 1
                 continue
-            passage = passage_of(part, np.int64(part.suffixes[rank]))
+            passage = passage_of(part, int64(part.suffixes[rank]))
             if high - low <= _FEW:
                 few[found] = passage
                 found += 1
@@ -143,14 +143,14 @@ def extract_rows(
     rows, length, sigma = len(passages), len(part.text), len(part.alphabet)
     offsets = np.zeros(rows + 1, np.int64)
     for row in range(rows):
-        begin, end = np.int64(part.starts[passages[row]]), np.int64(part.starts[passages[row] + 1])
+        begin, end = int64(part.starts[passages[row]]), int64(part.starts[passages[row] + 1])
         offsets[row + 1] = offsets[row] + max(min(end, length) - 1 - begin, 0)
     tokens = np.empty(offsets[rows], np.uint32)
     for row in range(rows):
-        shift = np.int64(part.starts[passages[row]]) - offsets[row]
+        shift = int64(part.starts[passages[row]]) - offsets[row]
         for place in range(offsets[row], offsets[row + 1]):
-            code = np.int64(part.text[place + shift])
-            tokens[place] = part.alphabet[code - 1] if 0 < code <= sigma else np.uint32(0)
+            code = int64(part.text[place + shift])
+            tokens[place] = part.alphabet[code - 1] if 0 < code <= sigma else uint32(0)
     return offsets, tokens
 
 
@@ -189,20 +189,20 @@ def search_ranks(
     """
     total = 0
     for passage in passages:
-        total += max(np.int64(part.starts[passage + 1]) - 1 - np.int64(part.starts[passage]), 0)
+        total += max(int64(part.starts[passage + 1]) - 1 - int64(part.starts[passage]), 0)
     ranks = np.empty(total, np.uint32)
     filled, codes, length = 0, len(part.alphabet), len(part.text)
     for passage in passages:
-        for position in range(np.int64(part.starts[passage]), np.int64(part.starts[passage + 1]) - 1):
-            code = np.int64(part.text[position]) if position < length else np.int64(0)
+        for position in range(int64(part.starts[passage]), int64(part.starts[passage + 1]) - 1):
+            code = int64(part.text[position]) if position < length else int64(0)
             if code == 0 or code > codes:
                 continue
-            low = np.int64(part.child_firsts[code - 1])
-            high = np.int64(part.child_firsts[code]) if code < codes else len(part.suffixes)
+            low = int64(part.child_firsts[code - 1])
+            high = int64(part.child_firsts[code]) if code < codes else len(part.suffixes)
             high = min(high, len(part.suffixes))
             while low < high:
                 middle = (low + high) >> 1
-                before, budget = _precedes(part, np.int64(part.suffixes[middle]), position, budget)
+                before, budget = _precedes(part, int64(part.suffixes[middle]), position, budget)
                 if before:
                     low = middle + 1
                 else:
@@ -222,11 +222,11 @@ def scan_ranks(
     gone = np.zeros(len(part.text), np.bool_)
     for passage in range(len(deleted)):
         if deleted[passage]:
-            gone[np.int64(part.starts[passage]) : np.int64(part.starts[passage + 1])] = True
+            gone[int64(part.starts[passage]) : int64(part.starts[passage + 1])] = True
     ranks = np.empty(gone.sum(), np.uint32)
     filled = 0
     for rank in range(len(part.suffixes)):
-        position = np.int64(part.suffixes[rank])
+        position = int64(part.suffixes[rank])
         if position < len(gone) and gone[position]:
             ranks[filled] = rank
             filled += 1

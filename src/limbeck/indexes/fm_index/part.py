@@ -36,8 +36,8 @@ class Part:
     """A part, open and memory-mapped. Immutable: deletions are given to each query as `dead` ranks.
 
     An interval is a row of `bounds` (rows, 2) uint32, [low, high) in the part's suffix array, with the number
-    of tokens it stands for in `depths` (rows,) int32. The root, the empty prefix, is [0, token_count) at depth
-    0. Passages are counted from 0 within the part; `numbers` maps them to the index's numbers.
+    of tokens it stands for in `depths` (rows,) int32. The root, the empty prefix, is [0, token_count) at
+    depth 0. Passages are counted from 0 within the part; `numbers` maps them to the index's numbers.
 
     Args:
         path: the file.
@@ -177,7 +177,7 @@ class Part:
         offsets, tokens, counts = continue_rows(self.arrays, _bounds(bounds), _depths(depths), _dead(dead))
         return offsets, tokens, counts
 
-    def top_k(
+    def top_k(  # noqa: PLR0917
         self,
         scores: NDArray[np.float32],
         bounds: NDArray[np.uint32],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from numba import int64, njit, uint32
 
 from limbeck.indexes.fm_index.nodes import (
     children_of,
@@ -46,9 +46,7 @@ def extend_rows(  # compiled functions take no keywords
     result = np.zeros((len(bounds), 2), np.uint32)
     for row in range(len(bounds)):
         code = code_of(part.alphabet, tokens[row])
-        low, high = step(
-            part, np.int64(bounds[row, 0]), np.int64(bounds[row, 1]), np.int64(depths[row]), code
-        )
+        low, high = step(part, int64(bounds[row, 0]), int64(bounds[row, 1]), int64(depths[row]), code)
         result[row, 0], result[row, 1] = low, high
     return result
 
@@ -62,7 +60,7 @@ def find_rows(
     for row in range(len(offsets) - 1):
         low, high = 0, len(part.suffixes)
         for place in range(offsets[row], offsets[row + 1]):
-            code = code_of(part.alphabet, np.int64(tokens[place]))
+            code = code_of(part.alphabet, int64(tokens[place]))
             low, high = step(part, low, high, place - offsets[row], code)
             if low >= high:
                 break
@@ -77,7 +75,7 @@ def live_rows(
     """How many ranks of each interval (rows, 2) are not in `dead` (ranks,), ascending."""
     result = np.zeros(len(bounds), np.int64)
     for row in range(len(bounds)):
-        result[row] = live(dead, np.int64(bounds[row, 0]), np.int64(bounds[row, 1]))
+        result[row] = live(dead, int64(bounds[row, 0]), int64(bounds[row, 1]))
     return result
 
 
@@ -89,10 +87,10 @@ def _count_live_children(
     if len(dead) == 0:
         return last - first
     found = 0
-    at = 0 if first == last else lower_bound(dead, np.int64(firsts[first]), 0, len(dead))
+    at = 0 if first == last else lower_bound(dead, int64(firsts[first]), 0, len(dead))
     for child in range(first, last):
-        begin = np.int64(firsts[child])
-        end = np.int64(firsts[child + 1]) if child + 1 < last else high
+        begin = int64(firsts[child])
+        end = int64(firsts[child + 1]) if child + 1 < last else high
         after = _skip(dead, at, end)
         found += end - begin > after - at
         at = after
@@ -103,7 +101,7 @@ def _count_live_children(
 def _skip(dead: NDArray[np.uint32], at: int, end: int) -> int:  # pragma: no cover - compiled
     """The first index from `at` on of ascending `dead` with an entry >= end, by galloping."""
     size, stride = len(dead), 1
-    while at + stride - 1 < size and np.int64(dead[at + stride - 1]) < end:
+    while at + stride - 1 < size and int64(dead[at + stride - 1]) < end:
         at += stride
         stride <<= 1
     return lower_bound(dead, end, at, min(at + stride - 1, size))
@@ -122,17 +120,17 @@ def _copy_children(  # noqa: PLR0917
     size, sigma = len(codes), len(alphabet)
     if size == 0:
         return
-    if np.int64(alphabet[sigma - 1]) - np.int64(alphabet[0]) == sigma - 1:
-        base = np.uint32(alphabet[0] - np.uint32(1))
+    if int64(alphabet[sigma - 1]) - int64(alphabet[0]) == sigma - 1:
+        base = uint32(alphabet[0] - uint32(1))
         for child in range(size):
-            tokens[child] = np.uint32(codes[child]) + base
+            tokens[child] = uint32(codes[child]) + base
     else:
-        one, most = np.uint32(1), np.uint32(sigma - 1)
+        one, most = uint32(1), uint32(sigma - 1)
         for child in range(size):
-            tokens[child] = alphabet[min(np.uint32(np.uint32(codes[child]) - one), most)]
+            tokens[child] = alphabet[min(uint32(uint32(codes[child]) - one), most)]
     for child in range(size - 1):
-        counts[child] = np.int64(np.uint32(firsts[child + 1] - firsts[child]))
-    counts[size - 1] = high - np.int64(firsts[size - 1])
+        counts[child] = int64(uint32(firsts[child + 1] - firsts[child]))
+    counts[size - 1] = high - int64(firsts[size - 1])
 
 
 @njit(nogil=True, cache=True)
@@ -160,14 +158,14 @@ def _write_children(  # noqa: PLR0917
         )
         return
     sigma = len(part.alphabet)
-    at = 0 if first == last else lower_bound(dead, np.int64(firsts[first]), 0, len(dead))
+    at = 0 if first == last else lower_bound(dead, int64(firsts[first]), 0, len(dead))
     for child in range(first, last):
-        begin = np.int64(firsts[child])
-        end = np.int64(firsts[child + 1]) if child + 1 < last else high
+        begin = int64(firsts[child])
+        end = int64(firsts[child + 1]) if child + 1 < last else high
         after = _skip(dead, at, end)
         if end - begin > after - at:
-            code = np.int64(codes[child])
-            tokens[filled] = part.alphabet[code - 1] if 0 < code <= sigma else np.uint32(0)
+            code = int64(codes[child])
+            tokens[filled] = part.alphabet[code - 1] if 0 < code <= sigma else uint32(0)
             counts[filled] = end - begin - (after - at)
             filled += 1
         at = after
@@ -188,8 +186,8 @@ def plan_rows(
         dead: (ranks,), the ranks of deleted suffixes, ascending.
 
     Returns:
-        Offsets (rows + 1,) of the live followers; places (rows, 3): the first and last child, and whether they
-        are stored (1) or in what follows (0); codes and first ranks of those that are not stored.
+        Offsets (rows + 1,) of the live followers; places (rows, 3): the first and last child, and whether
+        they are stored (1) or in what follows (0); codes and first ranks of those that are not stored.
     """
     rows, total = len(bounds), len(part.suffixes)
     offsets = np.zeros(rows + 1, np.int64)
@@ -197,10 +195,10 @@ def plan_rows(
     codes, firsts = np.empty(1024, np.uint32), np.empty(1024, np.uint32)
     filled = 0
     for row in range(rows):
-        low, high = np.int64(bounds[row, 0]), min(np.int64(bounds[row, 1]), total)
+        low, high = int64(bounds[row, 0]), min(int64(bounds[row, 1]), total)
         found = 0
         if low < high:
-            depth = np.int64(depths[row])
+            depth = int64(depths[row])
             node = find_node(part, low, high - low, depth)
             if node >= 0:
                 first, last = children_of(part, node)
@@ -235,7 +233,7 @@ def write_rows(  # noqa: PLR0917
 ) -> None:  # pragma: no cover - compiled
     """Writes what `plan_rows` found into tokens and counts (offsets[-1],)."""
     for row in range(len(bounds)):
-        high = min(np.int64(bounds[row, 1]), len(part.suffixes))
+        high = min(int64(bounds[row, 1]), len(part.suffixes))
         first, last, at = places[row, 0], places[row, 1], offsets[row]
         if places[row, 2]:
             _write_children(

@@ -1,11 +1,11 @@
-"""Sorting bucket by bucket, and writing down the children of wide nodes while the keys are at hand; compiled."""
+"""Sorting bucket by bucket, and noting the children of wide nodes while the keys are at hand; compiled."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from numba import njit, uint64
 
 from limbeck.indexes.fm_index.layout import DEPTHS, WIDE_CHILDREN, WIDE_SIZE
 from limbeck.indexes.fm_index.suffix_array import ROUNDS, read_keys, sort_by_key
@@ -46,7 +46,7 @@ def sort_buckets(  # noqa: PLR0917
     Returns:
         The bucket to go on with, and the groups (tied, 2) that are still tied after all rounds.
     """
-    tokens = np.int64(8 // text.itemsize)
+    tokens = 8 // text.itemsize
     bits = 64 // tokens
     room = codes.shape[1]
     keys, spare_keys = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
@@ -56,7 +56,6 @@ def sort_buckets(  # noqa: PLR0917
     runs = np.empty((2, largest // WIDE_SIZE + 2, 2), np.int64)
     left = np.empty((64, 2), np.int64)
     left_over = 0
-    ended = np.uint64((1 << bits) - 1)
     while bucket + 1 < len(bucket_starts):
         low, high = bucket_starts[bucket], bucket_starts[bucket + 1]
         if filled[0].max() + high - low > room:
@@ -67,7 +66,7 @@ def sort_buckets(  # noqa: PLR0917
             depth = 1 + turn * tokens
             tied = 0
             for group in range(count):
-                low, high = groups[group]
+                low, high = int(groups[group, 0]), int(groups[group, 1])
                 size = high - low
                 values[:size] = suffixes[low:high]
                 read_keys(text, values, size, depth, keys)
@@ -77,16 +76,7 @@ def sort_buckets(  # noqa: PLR0917
                     _write_children(
                         keys, size, low, depth, tokens, bits, runs, codes, firsts, lows, sizes, filled
                     )
-                begin = 0
-                while begin < size:
-                    key = keys[begin]
-                    end = begin + 1
-                    while end < size and keys[end] == key:
-                        end += 1
-                    if end - begin > 1 and key & ended:
-                        ties[tied, 0], ties[tied, 1] = low + begin, low + end
-                        tied += 1
-                    begin = end
+                tied = _note_ties(keys, size, low, bits, ties, tied)
             groups, ties = ties, groups
             count = tied
             if count == 0:
@@ -100,6 +90,25 @@ def sort_buckets(  # noqa: PLR0917
             left_over += 1
         bucket += 1
     return bucket, left[:left_over].copy()
+
+
+@njit(nogil=True, cache=True)
+def _note_ties(  # noqa: PLR0917
+    keys: NDArray[np.uint64], size: int, low: int, bits: int, ties: NDArray[np.int64], tied: int
+) -> int:  # pragma: no cover - compiled
+    """Adds the runs of equal keys that do not end a passage to `ties` (capacity, 2); how many there are."""
+    last_code = uint64((1 << bits) - 1)
+    begin = 0
+    while begin < size:
+        key = keys[begin]
+        end = begin + 1
+        while end < size and keys[end] == key:
+            end += 1
+        if end - begin > 1 and key & last_code:
+            ties[tied, 0], ties[tied, 1] = low + begin, low + end
+            tied += 1
+        begin = end
+    return tied
 
 
 @njit(nogil=True, cache=True)
@@ -127,16 +136,20 @@ def _write_children(  # noqa: PLR0917
         tokens: codes in a key.
         bits: bits in a code.
         runs: (2, capacity, 2), scratch.
-        codes, firsts, lows, sizes, filled: as in `sort_buckets`.
+        codes: (DEPTHS, room), the children's codes; written to, like those that follow.
+        firsts: (DEPTHS, room), the children's first ranks.
+        lows: (DEPTHS, nodes), the nodes' first ranks.
+        sizes: (DEPTHS, nodes), how many children each node has.
+        filled: (2, DEPTHS), how many children and nodes there are.
     """
-    mask = np.uint64((1 << bits) - 1)
+    mask = uint64((1 << bits) - 1)
     runs[0, 0, 0], runs[0, 0, 1] = 0, size
     wide = 1
     for token in range(tokens):
         if depth + token >= DEPTHS or wide == 0:
             return
         here, there = token & 1, 1 - (token & 1)
-        shift = np.uint64(bits * (tokens - 1 - token))
+        shift = uint64(bits * (tokens - 1 - token))
         child, node = filled[0, depth + token], filled[1, depth + token]
         narrower = 0
         for run in range(wide):

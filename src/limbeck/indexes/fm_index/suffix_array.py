@@ -1,9 +1,10 @@
 """Sorting the suffixes of a text: buckets, packed keys, and prefix doubling for long repeats; compiled.
 
-Suffixes are placed by their first code, then each bucket is sorted by keys of 64 bits that hold the next four
-codes (two, when a code takes 32 bits). Ties go on with the next codes. After `ROUNDS` keys what is still tied
-repeats at length, and is finished by prefix doubling (Larsson and Sadakane 2007, "Faster suffix sorting"): the
-rank of the suffix that starts where the known prefix ends orders it, and the known prefix doubles each time.
+Suffixes are placed by their first code, then each bucket is sorted by keys of 64 bits that hold the next
+four codes (two, when a code takes 32 bits). Ties go on with the next codes. After `ROUNDS` keys what is still
+tied repeats at length, and is finished by prefix doubling (Larsson and Sadakane 2007, "Faster suffix
+sorting"): the rank of the suffix that starts where the known prefix ends orders it, and the known prefix
+doubles each time.
 A suffix ends with its passage, so code 0 sorts first and cuts a key; equal suffixes stand by position.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from numba import int64, njit, uint64
 
 if TYPE_CHECKING:
     from typing import Any
@@ -40,13 +41,13 @@ def place_by_first(
         suffixes: (tokens,), written to.
     """
     for position in range(length):
-        counts[np.int64(text[position]) + 1] += 1
+        counts[int64(text[position]) + 1] += 1
     counts[1] = 0
     for code in range(2, len(counts)):
         counts[code] += counts[code - 1]
     places = counts.copy()
     for position in range(length):
-        code = np.int64(text[position])
+        code = int64(text[position])
         if code:
             suffixes[places[code]] = position
             places[code] += 1
@@ -61,13 +62,13 @@ def read_keys(
     keys: NDArray[np.uint64],
 ) -> None:  # pragma: no cover - compiled
     """Packs the codes from `depth` on of each of `size` suffixes into `keys`, cut at the passage's end."""
-    bits = np.uint64(8 * text.itemsize)
-    zero = np.uint64(0)
+    bits = uint64(8 * text.itemsize)
+    zero = uint64(0)
     if text.itemsize == 2:
         for index in range(size):
-            at = np.int64(positions[index]) + depth
-            a, b = np.uint64(text[at]), np.uint64(text[at + 1])
-            c, d = np.uint64(text[at + 2]), np.uint64(text[at + 3])
+            at = int64(positions[index]) + depth
+            a, b = uint64(text[at]), uint64(text[at + 1])
+            c, d = uint64(text[at + 2]), uint64(text[at + 3])
             if a == zero:
                 b = zero
             if b == zero:
@@ -77,8 +78,8 @@ def read_keys(
             keys[index] = (((((a << bits) | b) << bits) | c) << bits) | d
     else:
         for index in range(size):
-            at = np.int64(positions[index]) + depth
-            a, b = np.uint64(text[at]), np.uint64(text[at + 1])
+            at = int64(positions[index]) + depth
+            a, b = uint64(text[at]), uint64(text[at + 1])
             keys[index] = (a << bits) | (b if a != zero else zero)
 
 
@@ -162,14 +163,14 @@ def _radix_sort(  # noqa: PLR0917
     """Sorts entries [low, high) stably by the 32 bits of the key from `shift` on, a byte at a time."""
     counts = np.zeros((4, 256), np.int64)
     for index in range(low, high):
-        key = keys[index] >> np.uint64(shift)
+        key = keys[index] >> uint64(shift)
         for digit in range(4):
-            counts[digit, np.int64((key >> np.uint64(8 * digit)) & np.uint64(255))] += 1
+            counts[digit, int64((key >> uint64(8 * digit)) & uint64(255))] += 1
     from_keys, from_values, to_keys, to_values = keys, values, spare_keys, spare_values
     moved = 0
     for digit in range(4):
-        bits = np.uint64(shift + 8 * digit)
-        if counts[digit, np.int64((keys[low] >> bits) & np.uint64(255))] == high - low:
+        bits = uint64(shift + 8 * digit)
+        if counts[digit, int64((keys[low] >> bits) & uint64(255))] == high - low:
             continue
         total = low
         for value in range(256):
@@ -178,8 +179,8 @@ def _radix_sort(  # noqa: PLR0917
             total += count
         for index in range(low, high):
             key = from_keys[index]
-            place = counts[digit, np.int64((key >> bits) & np.uint64(255))]
-            counts[digit, np.int64((key >> bits) & np.uint64(255))] += 1
+            place = counts[digit, int64((key >> bits) & uint64(255))]
+            counts[digit, int64((key >> bits) & uint64(255))] += 1
             to_keys[place] = key
             to_values[place] = from_values[index]
         from_keys, from_values, to_keys, to_values = to_keys, to_values, from_keys, from_values
@@ -212,15 +213,61 @@ def sort_by_key(
     _radix_sort(keys, values, spare_keys, spare_values, 0, size, 32)
     low = 0
     while low < size:
-        top = keys[low] >> np.uint64(32)
+        top = keys[low] >> uint64(32)
         high = low + 1
-        while high < size and keys[high] >> np.uint64(32) == top:
+        while high < size and keys[high] >> uint64(32) == top:
             high += 1
         if high - low > _RADIX:
             _radix_sort(keys, values, spare_keys, spare_values, low, high, 0)
         elif high - low > 1:
             _quicksort(keys, values, low, high)
         low = high
+
+
+@njit(nogil=True, cache=True)
+def _place_group(  # noqa: PLR0917
+    keys: NDArray[np.uint64],
+    size: int,
+    low: int,
+    suffixes: NDArray[np.uint32],
+    ranks: NDArray[np.uint32],
+    left: NDArray[np.int64],
+    tied: int,
+) -> tuple[NDArray[np.int64], int]:  # pragma: no cover - compiled
+    """Puts a sorted group in its place.
+
+    Args:
+        keys: (capacity,), the rank of what follows (plus 1; 0 at an end) and the position, 32 bits each.
+        size: how many keys.
+        low: the rank of the first.
+        suffixes: (tokens,), written to.
+        ranks: (length + PADDING,), the rank of each position, or the first rank of its group; written to.
+        left: (capacity, 2), the groups that are tied after this round; written to, or a larger copy of it.
+        tied: how many of them there are.
+
+    Returns:
+        `left` and `tied` as they are now.
+    """
+    begin = 0
+    while begin < size:
+        top = keys[begin] >> uint64(32)
+        end = begin + 1
+        while end < size and keys[end] >> uint64(32) == top:
+            end += 1
+        is_tied = end - begin > 1 and top != uint64(0)
+        for index in range(begin, end):
+            position = int64(keys[index] & uint64(0xFFFFFFFF))
+            suffixes[low + index] = position
+            ranks[position] = low + (begin if is_tied else index)
+        if is_tied:
+            if tied == len(left):
+                grown = np.empty((2 * tied, 2), np.int64)
+                grown[:tied] = left
+                left = grown
+            left[tied, 0], left[tied, 1] = low + begin, low + end
+            tied += 1
+        begin = end
+    return left, tied
 
 
 @njit(nogil=True, cache=True)
@@ -255,30 +302,12 @@ def double_prefixes(
             low, high = groups[group]
             size = high - low
             for index in range(size):
-                position = np.int64(suffixes[low + index])
-                key = np.uint64(0)  # an ended suffix: position decides
+                position = int64(suffixes[low + index])
+                key = uint64(0)  # an ended suffix: position decides
                 if text[position + depth] != 0:
-                    key = np.uint64(ranks[position + depth]) + np.uint64(1)
-                keys[index] = (key << np.uint64(32)) | np.uint64(position)
+                    key = uint64(ranks[position + depth]) + uint64(1)
+                keys[index] = (key << uint64(32)) | uint64(position)
             keys[:size] = np.sort(keys[:size])
-            begin = 0
-            while begin < size:
-                top = keys[begin] >> np.uint64(32)
-                end = begin + 1
-                while end < size and keys[end] >> np.uint64(32) == top:
-                    end += 1
-                is_tied = end - begin > 1 and top != np.uint64(0)
-                for index in range(begin, end):
-                    position = np.int64(keys[index] & np.uint64(0xFFFFFFFF))
-                    suffixes[low + index] = position
-                    ranks[position] = low + (begin if is_tied else index)
-                if is_tied:
-                    if tied == len(left):
-                        grown = np.empty((2 * tied, 2), np.int64)
-                        grown[:tied] = left
-                        left = grown
-                    left[tied, 0], left[tied, 1] = low + begin, low + end
-                    tied += 1
-                begin = end
+            left, tied = _place_group(keys, size, low, suffixes, ranks, left, tied)
         groups = left[:tied].copy()
         depth *= 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from numba import float32, int64, njit, uint32
 
 from limbeck.indexes.fm_index.nodes import children_of, find_node, list_children, live
 
@@ -29,7 +29,7 @@ def _worse(
     scores: NDArray[np.float32], tokens: NDArray[np.int64], a: int, b: int
 ) -> bool:  # pragma: no cover - compiled
     """Whether heap entry a stands behind b: lower score, or the same and a higher token."""
-    return scores[a] < scores[b] or (scores[a] == scores[b] and tokens[a] > tokens[b])
+    return bool(scores[a] < scores[b] or (scores[a] == scores[b] and tokens[a] > tokens[b]))
 
 
 @njit(nogil=True, cache=True)
@@ -76,7 +76,7 @@ def _gather(
     alphabet: NDArray[np.uint32],
     codes: NDArray[Any],
     scores: NDArray[np.float32],
-    threshold: float,
+    threshold: np.float32,
     found: NDArray[np.float32],
 ) -> int:  # pragma: no cover - compiled
     """Reads the scores of children (n,) into `found` (n,); how many exceed the threshold.
@@ -85,14 +85,14 @@ def _gather(
     """
     # 32 bits throughout: what a wrong code would lead to wraps around and is held at the last entry.
     size, sigma = len(codes), len(alphabet)
-    one, most, last = np.uint32(1), np.uint32(sigma - 1), np.uint32(min(len(scores), 2**32) - 1)
-    if np.int64(alphabet[sigma - 1]) - np.int64(alphabet[0]) == sigma - 1:
-        base = np.uint32(alphabet[0] - one)
+    one, most, last = uint32(1), uint32(sigma - 1), uint32(min(len(scores), 2**32) - 1)
+    if int64(alphabet[sigma - 1]) - int64(alphabet[0]) == sigma - 1:
+        base = uint32(alphabet[0] - one)
         for child in range(size):
-            found[child] = scores[min(np.uint32(np.uint32(codes[child]) + base), last)]
+            found[child] = scores[min(uint32(uint32(codes[child]) + base), last)]
     else:
         for child in range(size):
-            token = alphabet[min(np.uint32(np.uint32(codes[child]) - one), most)]
+            token = alphabet[min(uint32(uint32(codes[child]) - one), most)]
             found[child] = scores[min(token, last)]
     above = 0
     for child in range(size):
@@ -116,7 +116,7 @@ def _best_of(  # noqa: PLR0917  # compiled functions take no keywords
 ) -> int:  # pragma: no cover - compiled
     """Keeps the best of the children [first, last) in a heap whose root is the worst kept; its size."""
     k, vocabulary, sigma, size = len(heap_scores), len(scores), len(alphabet), 0
-    threshold = np.float32(-np.inf)
+    threshold = float32(-np.inf)
     found = np.empty(_PIECE, np.float32)
     if vocabulary == 0:
         return 0
@@ -128,10 +128,10 @@ def _best_of(  # noqa: PLR0917  # compiled functions take no keywords
             # Children come by ascending token: an equal score that comes later stands behind. NaN fails.
             if not found[child - begin] > threshold:
                 continue
-            token = np.int64(alphabet[min(max(np.int64(codes[child]) - 1, 0), sigma - 1)])
+            token = int64(alphabet[min(max(int64(codes[child]) - 1, 0), sigma - 1)])
             if token >= vocabulary:
                 return size
-            low, up = np.int64(firsts[child]), np.int64(firsts[child + 1]) if child + 1 < last else high
+            low, up = int64(firsts[child]), int64(firsts[child + 1]) if child + 1 < last else high
             if len(dead) and live(dead, low, up) <= 0:
                 continue
             place = size if size < k else 0
@@ -179,10 +179,10 @@ def top_k_rows(  # noqa: PLR0917
     heap_bounds = np.empty((k, 2), np.int64)
     codes, firsts = np.empty(1024, np.uint32), np.empty(1024, np.uint32)
     for row in range(rows):
-        low, high = np.int64(bounds[row, 0]), min(np.int64(bounds[row, 1]), total)
+        low, high = int64(bounds[row, 0]), min(int64(bounds[row, 1]), total)
         if low >= high:
             continue
-        depth, values = np.int64(depths[row]), scores[score_rows[row]]
+        depth, values = int64(depths[row]), scores[score_rows[row]]
         node = find_node(part, low, high - low, depth)
         if node >= 0:
             first, last = children_of(part, node)
