@@ -38,6 +38,7 @@ MAGIC = b"LIMBFMI\n"
 VERSION = 1
 _PREFIX = struct.Struct("<8sIIQ")
 _ALIGN = 64
+_TICK_NS = 20_000_000
 _HEADER_BYTES = 4096
 _REBUILD = "build the index again, or copy the file again"
 _DTYPES = ("uint16", "uint32", "int64")
@@ -128,8 +129,8 @@ def write_sections(path: Path, sections: Iterable[Section], facts: dict[str, Any
         padded = text.ljust(_HEADER_BYTES - _PREFIX.size)
         file.seek(0)
         file.write(_PREFIX.pack(MAGIC, VERSION, len(padded), checksum(padded)) + padded)
-    with path.open("rb") as file:
-        _note(path, file.fileno())
+        status = temporary.stat()
+    _note(path, status)
 
 
 def _write_section(
@@ -182,9 +183,10 @@ class SectionFile:
             self.facts: dict[str, Any] = header["facts"]
             self._sections: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in header["sections"]}
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            if verify or not _noted(path, file.fileno()):
-                self.verify()
-                _note(path, file.fileno())
+            status = os.fstat(file.fileno())
+        if verify or not _noted(path, status):
+            self.verify()
+            _note(path, status)
 
     def _header(self, file: BinaryIO) -> dict[str, Any]:
         raw = file.read(_PREFIX.size)
@@ -242,21 +244,21 @@ def note_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.sound")
 
 
-def _state(descriptor: int) -> str:
-    status = os.fstat(descriptor)
+def _state(status: os.stat_result) -> str:
     return f"{VERSION} {status.st_size} {status.st_dev} {status.st_ino} {status.st_mtime_ns}"
 
 
-def _noted(path: Path, descriptor: int) -> bool:
+def _noted(path: Path, status: os.stat_result) -> bool:
     try:
-        return note_path(path).read_text(encoding="ascii") == _state(descriptor)
+        note = note_path(path)
+        # Clocks of file systems tick slowly: a change right after the note could carry the same time.
+        settled = note.stat().st_mtime_ns - status.st_mtime_ns > _TICK_NS
+        return settled and note.read_text(encoding="ascii") == _state(status)
     except (OSError, ValueError):
         return False
 
 
-def _note(path: Path, descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # a folder that cannot be written to: checked at every opening
-        note = note_path(path)
-        temporary = note.with_name(f"{note.name}.{os.getpid()}")
-        temporary.write_text(_state(descriptor), encoding="ascii")
-        temporary.replace(note)
+def _note(path: Path, status: os.stat_result) -> None:
+    with contextlib.suppress(OSError), atomic_path(note_path(path)) as note:
+        # A folder that cannot be written to: the file is read through at every opening.
+        note.write_text(_state(status), encoding="ascii")

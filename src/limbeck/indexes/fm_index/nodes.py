@@ -28,7 +28,7 @@ LINEAR = 48
 def symbol(part: PartArrays, rank: int, depth: int) -> int:  # pragma: no cover - compiled
     """The code `depth` tokens into the suffix of rank `rank`; 0 at its passage's end."""
     position = int64(part.suffixes[rank]) + depth
-    return int(part.text[position]) if position < len(part.text) else 0
+    return int(int64(part.text[position])) if position < len(part.text) else 0
 
 
 @njit(nogil=True, cache=True)

@@ -26,7 +26,7 @@ def passage_of(part: PartArrays, position: int) -> int:  # pragma: no cover - co
     block = position >> BLOCK_SHIFT
     if block + 1 >= len(part.blocks):
         return max(passages - 1, 0)
-    low: int = min(int64(part.blocks[block]), passages)
+    low: int = max(min(int64(part.blocks[block]), passages - 1), 0)
     high = min(int64(part.blocks[block + 1]), passages - 1) + 1
     # The last passage that starts at or before the position.
     while low + 1 < high:
@@ -187,14 +187,14 @@ def search_ranks(
     Returns:
         Whether the budget was enough, and the ranks (suffixes,).
     """
-    total = 0
+    filled, codes, length, total = 0, len(part.alphabet), len(part.text), 0
     for passage in passages:
-        total += max(int64(part.starts[passage + 1]) - 1 - int64(part.starts[passage]), 0)
+        total += max(min(int64(part.starts[passage + 1]) - 1, length) - int64(part.starts[passage]), 0)
     ranks = np.empty(total, np.uint32)
-    filled, codes, length = 0, len(part.alphabet), len(part.text)
     for passage in passages:
-        for position in range(int64(part.starts[passage]), int64(part.starts[passage + 1]) - 1):
-            code = int64(part.text[position]) if position < length else int64(0)
+        end = min(int64(part.starts[passage + 1]) - 1, length)
+        for position in range(int64(part.starts[passage]), end):
+            code = int64(part.text[position])
             if code == 0 or code > codes:
                 continue
             low = int64(part.child_firsts[code - 1])
@@ -227,7 +227,7 @@ def scan_ranks(
     filled = 0
     for rank in range(len(part.suffixes)):
         position = int64(part.suffixes[rank])
-        if position < len(gone) and gone[position]:
+        if position < len(gone) and gone[position] and filled < len(ranks):
             ranks[filled] = rank
             filled += 1
     return ranks[:filled]
