@@ -1,7 +1,7 @@
 """Passage scores from identifiers: time a query, from first stage to matches, on a Zipf corpus.
 
-Identifiers are what beam search gives: n-grams of 1 to 10 tokens, taken from the corpus, most of them from
-passages around one subject (passages share phrases, as real ones do); unigrams are frequent tokens.
+Identifiers are what beam search gives: n-grams of 1 to 10 tokens, taken from forty passages a query (passages
+share phrases, as real ones do). Unigrams are drawn from the distinct tokens of a thousand passages.
 
     python benchmarks/identifier_aggregation.py --tokens 12000000 --json aggregation.json
 """
@@ -55,12 +55,11 @@ def requests(
             length = 1 + generator.binomial(9, 0.25)
             rows.append(passages[generator.choice(subject)][start : start + length])
     weights = generator.gamma(2.0, 20.0, len(rows))
-    tokens = np.concatenate(
-        [
-            np.unique(passages[generator.integers(0, len(passages), unigrams)].ravel())[:unigrams]
-            for _ in range(queries)
-        ]
-    )
+    singles = []
+    for _ in range(queries):
+        seen = np.unique(passages[generator.integers(0, len(passages), unigrams)])
+        singles.append(generator.permutation(seen)[:unigrams])
+    tokens = np.concatenate(singles)
     offsets = np.arange(queries + 1)
     return (
         Ragged.from_rows(rows),
@@ -71,7 +70,7 @@ def requests(
 
 
 def measure(
-    tokens: int, queries: int, identifiers: int, unigrams: int, seed: int, folder: Path
+    folder: Path, *, tokens: int, queries: int, identifiers: int, unigrams: int, seed: int
 ) -> dict[str, float]:
     """Times in milliseconds a query, and what the work consists of."""
     passages = corpus(tokens, seed)
@@ -131,7 +130,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(
-            options.tokens, options.queries, options.identifiers, options.unigrams, options.seed, Path(folder)
+            Path(folder),
+            tokens=options.tokens,
+            queries=options.queries,
+            identifiers=options.identifiers,
+            unigrams=options.unigrams,
+            seed=options.seed,
         )
     for name, value in figures.items():
         print(f"{name:36} {value:14,.2f}")

@@ -194,6 +194,70 @@ def passage_bounds(part: PartArrays, row: Int) -> tuple[Int, Int]:  # pragma: no
 
 
 @njit(nogil=True, cache=True)
+def read_occurrences(
+    part: PartArrays, entries: Entries, query: Int
+) -> tuple[Any, Any, Any]:  # pragma: no cover - compiled
+    """The occurrences of a query's first-stage entries: entries, positions in the text, passages or -1."""
+    total = 0
+    for entry in range(entries.queries[query], entries.queries[query + 1]):
+        if entries.first[entry]:
+            total += max(min(entries.highs[entry], len(part.suffixes)) - entries.lows[entry], 0)
+    entry_of = np.empty(total, np.int64)
+    positions = np.empty(total, np.int64)
+    rows = np.empty(total, np.int64)
+    read = 0
+    for entry in range(entries.queries[query], entries.queries[query + 1]):
+        if entries.first[entry]:
+            for rank in range(entries.lows[entry], min(entries.highs[entry], len(part.suffixes))):
+                positions[read] = part.suffixes[rank]
+                entry_of[read] = entry
+                read += 1
+    # A loop of its own: its loads, which miss the caches, then overlap.
+    for occurrence in range(total):
+        entry = entry_of[occurrence]
+        length = entries.offsets[entry + 1] - entries.offsets[entry]
+        rows[occurrence] = passage_at(part, positions[occurrence], length)
+    return entry_of, positions, rows
+
+
+@njit(nogil=True, cache=True)
+def number_passages(
+    rows: NDArray[np.int64], passages: Int, dead: NDArray[np.bool_]
+) -> tuple[Any, Any]:  # pragma: no cover - compiled
+    """Number the passages of occurrences in the order in which they come.
+
+    Args:
+        rows: (occurrences,) the passage of each, or -1; becomes its number, or -1 where it is deleted.
+        passages: in the part.
+        dead: (passages,) True for deleted passages, or (0,) when none is.
+
+    Returns:
+        The passages (found,), and the offsets (found + 1,) of their occurrences once these are grouped.
+    """
+    size = table_size(min(len(rows), passages))
+    table = np.full(size, -1, np.int64)  # row << 31 | number
+    found = np.empty(len(rows), np.int64)
+    counts = np.zeros(len(rows) + 1, np.int64)
+    count = 0
+    for occurrence in range(len(rows)):
+        row = rows[occurrence]
+        if row < 0 or (len(dead) and dead[row]):
+            rows[occurrence] = -1
+            continue
+        place = table_place(row, size)
+        while table[place] >= 0 and table[place] >> 31 != row:
+            place = (place + 1) & (size - 1)
+        if table[place] < 0:
+            table[place] = (row << 31) | count
+            found[count] = row
+            count += 1
+        number = table[place] & 0x7FFFFFFF
+        rows[occurrence] = number
+        counts[number + 1] += 1
+    return found[:count], np.cumsum(counts[: count + 1])
+
+
+@njit(nogil=True, cache=True)
 def gather(
     part: PartArrays, dead: NDArray[np.bool_], entries: Entries, query: Int
 ) -> tuple[Any, Any, Any, Any]:  # pragma: no cover - compiled
@@ -209,51 +273,18 @@ def gather(
         rows (found,), the passages; offsets (found + 1,), the occurrences of each; ranks (occurrences,),
         the entries, ascending in a passage; positions (occurrences,), in the text.
     """
-    total = 0
-    for entry in range(entries.queries[query], entries.queries[query + 1]):
-        if entries.first[entry]:
-            total += entries.highs[entry] - entries.lows[entry]
-    size = table_size(min(total, len(part.starts) - 1))
-    keys = np.full(size, -1, np.int64)
-    slots = np.empty(size, np.int32)
-    rows = np.empty(total, np.int64)
-    counts = np.zeros(total + 1, np.int64)
-    slot_of = np.empty(total, np.int32)
-    entry_of = np.empty(total, np.int64)
-    position_of = np.empty(total, np.int64)
-    found = 0
-    kept = 0
-    for entry in range(entries.queries[query], entries.queries[query + 1]):
-        if not entries.first[entry]:
-            continue
-        for rank in range(entries.lows[entry], min(entries.highs[entry], len(part.suffixes))):
-            position = np.int64(part.suffixes[rank])
-            row = passage_at(part, position, entries.offsets[entry + 1] - entries.offsets[entry])
-            if row < 0 or (len(dead) and dead[row]):
-                continue
-            place = table_place(row, size)
-            while keys[place] >= 0 and keys[place] != row:
-                place = (place + 1) & (size - 1)
-            if keys[place] < 0:
-                keys[place] = row
-                slots[place] = found
-                rows[found] = row
-                found += 1
-            slot_of[kept] = slots[place]
-            entry_of[kept] = entry
-            position_of[kept] = position
-            counts[slots[place] + 1] += 1
-            kept += 1
-    offsets = np.cumsum(counts[: found + 1])
-    free = offsets[:found].copy()
-    ranks = np.empty(kept, np.int64)
-    positions = np.empty(kept, np.int64)
-    for occurrence in range(kept):
-        place = free[slot_of[occurrence]]
-        free[slot_of[occurrence]] += 1
-        ranks[place] = entry_of[occurrence]
-        positions[place] = position_of[occurrence]
-    return rows[:found], offsets, ranks, positions
+    entry_of, position_of, number_of = read_occurrences(part, entries, query)
+    rows, offsets = number_passages(number_of, len(part.starts) - 1, dead)
+    free = offsets[:-1].copy()
+    ranks = np.empty(offsets[-1], np.int64)
+    positions = np.empty(offsets[-1], np.int64)
+    for occurrence in range(len(number_of)):
+        number = number_of[occurrence]
+        if number >= 0:
+            ranks[free[number]] = entry_of[occurrence]
+            positions[free[number]] = position_of[occurrence]
+            free[number] += 1
+    return rows, offsets, ranks, positions
 
 
 @njit(nogil=True, cache=True)
@@ -306,6 +337,10 @@ def first_stage(  # noqa: PLR0917  # compiled functions take no keywords
         rows, offsets, ranks, positions = gather(part, dead, entries, query)
         scores = np.zeros(len(rows))
         for candidate in range(len(rows)):
+            if offsets[candidate + 1] == offsets[candidate] + 1:  # by far the most: all is free and new
+                weight = entries.weights[ranks[offsets[candidate]]]
+                scores[candidate] = weight * (1.0 - repetition + repetition * 1.0)
+                continue
             stamp += 1
             begin, end = passage_bounds(part, rows[candidate])
             words = ((end - begin) >> 6) + 1

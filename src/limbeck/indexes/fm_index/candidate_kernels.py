@@ -29,7 +29,7 @@ class Trie(NamedTuple):
 
     Attributes:
         roots: (codes + 1,) the node of each first code.
-        ends: (nodes,) the rank in the query of the entry that ends at a node, or -1.
+        ends: (nodes,) the rank in the query of the entry that ends at a node, or the number of its entries.
         inner: (nodes,) whether a node has children.
         keys, children: (size,) a hash table from `node << 32 | code` to the child.
         nested: how many entries end on one way down at most.
@@ -51,7 +51,7 @@ def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  
     size = table_size(room)
     keys = np.full(size, -1, np.int64)
     children = np.zeros(size, np.int32)
-    ends = np.full(room, -1, np.int32)
+    ends = np.full(room, stop - start, np.int32)
     inner = np.zeros(room, np.bool_)
     made = 1
     for entry in range(start, stop):
@@ -103,6 +103,7 @@ def child_of(trie: Trie, node: Int, code: Int) -> Int:  # pragma: no cover - com
 @njit(nogil=True, cache=True)
 def _nesting(entries: Entries, query: Int, trie: Trie) -> Int:  # pragma: no cover - compiled
     most = 1
+    none = entries.queries[query + 1] - entries.queries[query]
     for entry in range(entries.queries[query], entries.queries[query + 1]):
         if not (entries.second[entry] and is_known(entries, entry)):
             continue
@@ -112,7 +113,7 @@ def _nesting(entries: Entries, query: Int, trie: Trie) -> Int:  # pragma: no cov
             code = entries.codes[place]
             first = place == entries.offsets[entry]
             node = np.int64(trie.roots[code]) if first else child_of(trie, node, code)
-            ends += trie.ends[node] >= 0
+            ends += trie.ends[node] < none
         most = max(most, ends)
     return most
 
@@ -125,8 +126,8 @@ def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
     stop: Int,
     heads: NDArray[np.int32],
     present: NDArray[np.int64],
-    nexts: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    nexts: NDArray[np.int32],
+    positions: NDArray[np.int32],
 ) -> None:  # pragma: no cover - compiled
     """Chain the occurrences in the text [begin, stop) by rank, positions ascending in a chain.
 
@@ -135,28 +136,33 @@ def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
         trie: what to look for.
         begin: where the passage begins.
         stop: where its end mark stands.
-        heads: (entries of the query,) -1; becomes the first occurrence of each rank.
-        present: (words,) zeros; bits of the ranks that occur.
-        nexts: ((stop - begin) * nested,) becomes the occurrence after each, or -1.
+        heads: (entries of the query + 1,) -1; becomes the first occurrence of each rank. The last place is
+            written to in place of a branch.
+        present: (words,) zeros; bits of the ranks that occur, and of the last place.
+        nexts: ((stop - begin) * nested + 1,) becomes the occurrence after each, or -1.
         positions: the same shape; becomes the place of each in the passage.
     """
-    found = 0
+    none = len(heads) - 1
+    found: Int = 0
     for position in range(stop - 1, begin - 1, -1):
         code = np.int64(part.text[position])
         node: Int = np.int64(trie.roots[code]) if code < len(trie.roots) else np.int64(0)
         place = position
-        while node:
-            rank = trie.ends[node]
-            if rank >= 0:
-                nexts[found] = heads[rank]
-                positions[found] = position - begin
-                heads[rank] = found
-                present[rank >> 6] |= np.int64(1) << np.int64(rank & 63)
-                found += 1
+        while True:
+            rank: Int = np.int64(trie.ends[node])
+            nexts[found] = heads[rank]
+            positions[found] = position - begin
+            heads[rank] = found
+            present[rank >> 6] |= np.int64(1) << (rank & 63)
+            found += rank < none
             place += 1
-            if place >= stop or not trie.inner[node]:
+            if not trie.inner[node] or place >= stop:
                 break
             node = child_of(trie, node, np.int64(part.text[place]))
+            if node == 0:
+                break
+    heads[none] = -1
+    present[none >> 6] &= ~(np.int64(1) << np.int64(none & 63))
 
 
 @njit(nogil=True, cache=True)
@@ -194,8 +200,8 @@ def second_stage(  # noqa: PLR0917  # compiled functions take no keywords
     seen = np.zeros(len(part.alphabet) + 1, np.int64)
     stamp = 0
     covered = np.zeros(16, np.int64)
-    nexts = np.empty(1024, np.int64)
-    positions = np.empty(1024, np.int64)
+    nexts = np.empty(1024, np.int32)
+    positions = np.empty(1024, np.int32)
     matched = np.empty(1024 if record else 1, np.int64)
     matched_at = np.empty(len(matched), np.int64)
     matched_with = np.empty(len(matched), np.float64)
@@ -206,13 +212,13 @@ def second_stage(  # noqa: PLR0917  # compiled functions take no keywords
         trie = make_trie(entries, query, roots)
         base = entries.queries[query]
         width = entries.queries[query + 1] - base
-        heads = np.full(width, -1, np.int32)
+        heads = np.full(width + 1, -1, np.int32)
         present = np.zeros((width >> 6) + 1, np.int64)
         for candidate in range(offsets[query], offsets[query + 1]):
             begin, end = passage_bounds(part, rows[candidate])
-            if (end - begin) * trie.nested > len(nexts):
-                nexts = np.empty(2 * (end - begin) * trie.nested, np.int64)
-                positions = np.empty(len(nexts), np.int64)
+            if (end - begin) * trie.nested >= len(nexts):
+                nexts = np.empty(2 * (end - begin) * trie.nested + 1, np.int32)
+                positions = np.empty(len(nexts), np.int32)
             words = ((end - begin) >> 6) + 1
             if words > len(covered):
                 covered = np.zeros(2 * words, np.int64)
@@ -260,8 +266,8 @@ def _count_entries(  # noqa: PLR0917
     base: Int,
     heads: NDArray[np.int32],
     present: NDArray[np.int64],
-    nexts: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    nexts: NDArray[np.int32],
+    positions: NDArray[np.int32],
     covered: NDArray[np.int64],
     seen: NDArray[np.int64],
     stamp: Int,
@@ -286,12 +292,12 @@ def _count_entries(  # noqa: PLR0917
             occurrence = np.int64(heads[rank])
             heads[rank] = -1
             while occurrence >= 0 and not is_free(
-                covered, positions[occurrence], positions[occurrence] + stop - start
+                covered, np.int64(positions[occurrence]), positions[occurrence] + stop - start
             ):
-                occurrence = nexts[occurrence]
+                occurrence = np.int64(nexts[occurrence])
             if occurrence < 0:
                 continue
-            at = positions[occurrence]
+            at = np.int64(positions[occurrence])
             cover(covered, at, at + stop - start)
             gain = contribution(entries.codes, start, stop, entries.weights[entry], repetition, seen, stamp)
             score += gain
