@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from limbeck import __version__
+from limbeck.backbones import DEFAULT_BACKBONE, locate_backbone
 from limbeck.cli.options import AsJson, add_verb
 from limbeck.cli.screen import console, show_json, show_table
 
@@ -124,11 +125,6 @@ def _devices() -> list[dict[str, Any]]:
 def _backbone() -> dict[str, Any]:
     if importlib.util.find_spec("sentence_transformers") is None:
         return {"name": None, "place": None, "local": False}
-    from limbeck.students.dense.backbone import (  # noqa: PLC0415 - brings torch
-        DEFAULT_BACKBONE,
-        locate_backbone,
-    )
-
     place = locate_backbone(DEFAULT_BACKBONE)
     return {"name": DEFAULT_BACKBONE, "place": place, "local": Path(place).is_dir() or _cached(place)}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from limbeck.backbones import locate_backbone
 from limbeck.data import Judgements, RankedList, Rankings
 from limbeck.data.formats.trec import read_run
 from limbeck.encoders import load_cross_encoder
@@ -31,7 +32,7 @@ from limbeck.recipes import (
     Recipe,
     RunMember,
 )
-from limbeck.students.dense.backbone import load_backbone, locate_backbone
+from limbeck.students.dense.backbone import load_backbone
 from limbeck.teachers import (
     BiEncoderTeacher,
     BM25Teacher,

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 from limbeck.errors import InputError
-from limbeck.students.dense.backbone import load_backbone, locate_backbone, pooling_module, training_prompts
+from limbeck.students.dense.backbone import load_backbone, pooling_module, training_prompts
 from limbeck.students.dense.interaction import InteractionModule
 from limbeck.students.dense.pooling import PMA
 from limbeck.students.dense.student import DenseStudent
@@ -182,10 +182,3 @@ def test_pooling_errors(tiny_encoder_path):
     both = Pooling(32, ("mean", "max"))
     with pytest.raises(InputError, match="mean, max"):
         pooling_module(SentenceTransformer(modules=[transformer, both], device="cpu"))
-
-
-def test_where_backbones_are(tmp_path, monkeypatch):
-    assert locate_backbone(str(tmp_path)) == str(tmp_path)
-    assert locate_backbone("intfloat/e5-small") == "intfloat/e5-small"
-    monkeypatch.setattr("limbeck.students.dense.backbone.find_spec", lambda name: None)
-    assert locate_backbone() == "sentence-transformers/all-MiniLM-L6-v2"
