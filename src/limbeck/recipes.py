@@ -224,6 +224,11 @@ class ListLossRecipe(Section):
     ]
     in_batch: float = Field(1.0, ge=0)
     weight: float = Field(1.0, gt=0)
+    teacher_scale: float | None = Field(
+        None,
+        gt=0,
+        description="Of the teacher's scores; null spreads them as far as the student's are at its start.",
+    )
 
 
 Loss = Annotated[D2LLMRecipe | ListLossRecipe, Field(discriminator="kind")]
@@ -243,6 +248,9 @@ class Training(Section):
     hard_negatives: int = Field(7, ge=0)
     cosine_weight: float = Field(0.5, ge=0)
     tensorboard: bool = False
+    gradient_checkpointing: bool = Field(
+        True, description="A fraction of the memory of a step, for up to a third more time."
+    )
 
 
 class BaselineTraining(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,10 @@ from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import D2LLMRecipe, Recipe
 from limbeck.students.dense.backbone import load_backbone
-from limbeck.students.dense.lists import training_lists
+from limbeck.students.dense.lists import TrainingList, training_lists
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
+from limbeck.students.dense.spread import spread_ratio
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings, train_in_batch, train_student
 
@@ -46,12 +47,14 @@ def distil(run: Run, work: Path) -> None:
     student = DenseStudent.start(
         recipe.backbone, max_length=recipe.max_length, seed=recipe.seed, device=recipe.device, **options
     )
-    lists = training_lists(
-        Rankings.open(run.folder / "teach" / "candidates.arrow"),
-        Rankings.open(run.folder / "teach" / "easy.arrow"),
-        training_queries(run)[1],
-        hard_negatives=recipe.training.hard_negatives,
-        seed=recipe.seed,
+    lists = list(
+        training_lists(
+            Rankings.open(run.folder / "teach" / "candidates.arrow"),
+            Rankings.open(run.folder / "teach" / "easy.arrow"),
+            training_queries(run)[1],
+            hard_negatives=recipe.training.hard_negatives,
+            seed=recipe.seed,
+        )
     )
     settings = recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight"})
     outcome = train_student(
@@ -59,7 +62,7 @@ def distil(run: Run, work: Path) -> None:
         lists,
         queries=run.dataset.queries["train"],
         passages=run.dataset.training_view,
-        objective=_objective(recipe),
+        objective=_objective(run, student, lists),
         settings=TrainingSettings(seed=recipe.seed, **settings),
         work_dir=work / SCRATCH,
         cosine_weight=recipe.training.cosine_weight,
@@ -71,8 +74,8 @@ def distil(run: Run, work: Path) -> None:
         shutil.copytree(logs, work / "tensorboard", dirs_exist_ok=True)
 
 
-def _objective(recipe: Recipe) -> Objective:
-    loss = recipe.loss
+def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -> Objective:
+    loss = run.recipe.loss
     if isinstance(loss, D2LLMRecipe):
         return D2LLMObjective(
             D2LLMLoss(
@@ -83,7 +86,12 @@ def _objective(recipe: Recipe) -> Objective:
                 temperature=loss.temperature,
             )
         )
-    return ListObjective(loss.kind, LIST_LOSSES[loss.kind], loss.weight, loss.in_batch)
+    scale = loss.teacher_scale
+    if scale is None:
+        data = run.dataset
+        scale = spread_ratio(student, lists, queries=data.queries["train"], passages=data.training_view)
+        run.progress.note(f"teacher scores times {scale:.2f} spread as far as the student's")
+    return ListObjective(loss.kind, LIST_LOSSES[loss.kind], loss.weight, loss.in_batch, scale)
 
 
 def baseline_settings(recipe: Recipe) -> object:

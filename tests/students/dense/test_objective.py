@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_list_objective_is_the_loss_of_each_row_with_its_easy_negatives(name):
     torch.testing.assert_close(parts[f"{name}_loss"], 2 * loss(student, teacher, mask))
     entropy = in_batch_cross_entropy(batch.pool, batch.positive, batch.targets.candidates)
     torch.testing.assert_close(parts["in_batch_loss"], 0.5 * entropy)
+
+
+def test_list_objective_scales_the_teacher():
+    batch = scored_batch()
+    targets = batch.targets
+    halved = replace(targets, teacher=targets.teacher / 2, pool_teacher=targets.pool_teacher / 2)
+    scaled = ListObjective("kl", kl_divergence, in_batch_weight=0, teacher_scale=2.0)
+    plain = ListObjective("kl", kl_divergence, in_batch_weight=0)
+    expected = plain(batch)["kl_loss"]
+    torch.testing.assert_close(scaled(replace(batch, targets=halved))["kl_loss"], expected)
+    assert not torch.isclose(plain(replace(batch, targets=halved))["kl_loss"], expected)
 
 
 def test_list_objective_without_in_batch():

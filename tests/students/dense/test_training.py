@@ -130,6 +130,14 @@ def test_the_loss_goes_down_and_every_part_of_the_student_moves(
     assert all("pooler" in name or "symmetric" in name.split(".") for name in still), still
 
 
+def test_computing_layers_twice_changes_nothing(dropout_path, world, tmp_path):
+    kept, _ = train(dropout_path, world, tmp_path / "kept")
+    settings = replace(QUICK, gradient_checkpointing=True)
+    recomputed, _ = train(dropout_path, world, tmp_path / "again", settings)
+    for name, value in weights(recomputed.model).items():
+        torch.testing.assert_close(value, kept.model.state_dict()[name])
+
+
 def test_parts_of_the_loss_add_up_in_the_log(tiny_encoder_path, world, tmp_path):
     _, outcome = train(tiny_encoder_path, world, tmp_path / "work", replace(QUICK, epochs=1))
     line = outcome.curve[0]

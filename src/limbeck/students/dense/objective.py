@@ -103,12 +103,15 @@ class ListObjective:
         weight: of the list loss.
         in_batch_weight: of the cross-entropy of the positive among the passages of the batch; 0 leaves
             it out.
+        teacher_scale: what the teacher's scores are multiplied by; `spread_ratio` brings them to the
+            student's unit.
     """
 
     name: str
     list_loss: ListLoss
     weight: float = 1.0
     in_batch_weight: float = 1.0
+    teacher_scale: float = 1.0
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
         """The list loss and, if it has a weight, the cross-entropy."""
@@ -117,7 +120,8 @@ class ListObjective:
         student = torch.cat([batch.lists, batch.pool], dim=1)
         teacher = torch.cat([targets.teacher, targets.pool_teacher], dim=1)
         mask = torch.cat([targets.mask, targets.pool_teacher_mask], dim=1)
-        parts = {f"{self.name}_loss": self.weight * self.list_loss(student, teacher, mask)}
+        value = self.list_loss(student, self.teacher_scale * teacher, mask)
+        parts = {f"{self.name}_loss": self.weight * value}
         if self.in_batch_weight:
             entropy = in_batch_cross_entropy(batch.pool, batch.positive, targets.candidates)
             parts["in_batch_loss"] = self.in_batch_weight * entropy

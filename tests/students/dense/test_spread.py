@@ -1,0 +1,55 @@
+"""How the teacher's scores are brought to the student's unit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from limbeck.errors import InputError
+from limbeck.students.dense.spread import SAMPLE, spread_ratio
+
+
+def own_scores(student, world, row, factor, shift):
+    """A teacher that says what the student says, in another unit."""
+    texts = world.passages.contents(world.passages.rows(row.passage_ids))
+    return (factor * student.score(world.queries.text(row.query_id), texts) + shift).tolist()
+
+
+def ratio(student, world, lists):
+    return spread_ratio(student, lists, queries=world.queries, passages=world.passages)
+
+
+def test_a_teacher_in_another_unit_is_brought_back(student, world):
+    lists = [replace(row, scores=own_scores(student, world, row, 0.25, 7.0)) for row in world.lists]
+    assert ratio(student, world, lists) == pytest.approx(4.0, rel=1e-3)
+
+
+def test_it_is_the_ratio_of_the_mean_deviations_without_easy_negatives(student, world):
+    lists = world.lists[:3]
+    mine, taught = [], []
+    for row in lists:
+        listed = row.passage_ids[: row.hard + 1]
+        texts = world.passages.contents(world.passages.rows(listed))
+        mine.append(np.std(student.score(world.queries.text(row.query_id), texts)))
+        taught.append(np.std(row.scores[: row.hard + 1]))
+    assert ratio(student, world, lists) == pytest.approx(np.mean(mine) / np.mean(taught), rel=1e-3)
+
+
+def test_many_lists_are_sampled_evenly(student, world):
+    first = replace(world.lists[0], scores=own_scores(student, world, world.lists[0], 0.5, 0.0))
+    other = replace(first, scores=[0.0] * len(first.scores))
+    # Every second list is looked at; the others would halve the teacher's spread.
+    assert ratio(student, world, [first, other] * SAMPLE) == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_teacher_that_ties_everything_is_refused(student, world):
+    lists = [replace(row, scores=[1.0] * len(row.scores)) for row in world.lists]
+    with pytest.raises(InputError, match="teacher gives all passages of a list the same score"):
+        ratio(student, world, lists)
+
+
+def test_lists_without_hard_negatives_leave_the_teacher_as_it_is(student, world):
+    lists = [replace(row, hard=0) for row in world.lists]
+    assert ratio(student, world, lists) == 1.0
