@@ -107,10 +107,13 @@ def token_array(tokens: Tokens, *, name: str = "a passage") -> NDArray[np.uint32
     Raises:
         InputError: one of them is not an integer between 0 and 2³² - 1; `name` says where it stands.
     """
-    values = np.asarray(tokens)
+    expected = "integers between 0 and 4294967295"
+    try:
+        values = np.asarray(tokens)
+    except ValueError:
+        raise InputError(f"{name} is not a flat sequence of token ids", expected=expected) from None
     if values.dtype == np.uint32 and values.ndim == 1:
         return values
-    expected = "integers between 0 and 4294967295"
     if values.ndim != 1:
         raise InputError(f"{name} is not a flat sequence of token ids", expected=expected)
     if not len(values):
