@@ -1,18 +1,21 @@
 """Building a part: passages stream in, one file comes out.
 
 Memory: the tokens as they come (4 bytes each) become the text (2 or 4) piece by piece; then the suffix array
-is sorted in place beside it, and the children of wide nodes are collected. Working space is in proportion to
-the largest bucket, the suffixes that begin with the most frequent token.
+is sorted in place beside it, and the children of wide nodes wait in a nameless file. Working space is in
+proportion to the largest bucket, the suffixes that begin with the most frequent token.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
+from limbeck.data.files import make_folder
 from limbeck.errors import InputError
 from limbeck.indexes.fm_index.file_format import write_sections
 from limbeck.indexes.fm_index.layout import BLOCK_SHIFT, DEPTHS, POSITION_LIMIT, WIDE_CHILDREN
@@ -188,27 +191,30 @@ class PartBuilder:
         text, alphabet = self._encode_all(starts)
         length = int(starts[-1])
         suffixes = np.empty(self.token_count, np.uint32)
-        tables = sort_suffixes(text, length, suffixes, len(alphabet))
         positions = np.arange(0, length + (1 << BLOCK_SHIFT), 1 << BLOCK_SHIFT)
         blocks = np.maximum(np.searchsorted(starts, positions, side="right") - 1, 0)
-        small, wide = np.dtype("uint32"), np.dtype("int64")
-        write_sections(
-            path,
-            [
-                ("text", text.dtype, [text[:length]]),
-                ("suffixes", small, [suffixes]),
-                ("starts", small, [starts]),
-                ("blocks", small, [blocks]),
-                ("numbers", wide, [stored]),
-                ("alphabet", small, [alphabet]),
-                ("depth_nodes", wide, [tables.depth_nodes()]),
-                ("node_lows", small, tables.pieces(tables.lows)),
-                ("node_children", wide, tables.node_children()),
-                ("child_codes", text.dtype, tables.pieces(tables.codes)),
-                ("child_firsts", small, tables.pieces(tables.firsts)),
-            ],
-            {"tokens": self.token_count, "passages": len(starts) - 1, "codes": len(alphabet)},
-        )
+        make_folder(path.parent)
+        with tempfile.TemporaryFile(dir=path.parent) as waiting:
+            tables = ChildTables(waiting)
+            sort_suffixes(text, length, suffixes, len(alphabet), tables)
+            small, wide = np.dtype("uint32"), np.dtype("int64")
+            write_sections(
+                path,
+                [
+                    ("text", text.dtype, [text[:length]]),
+                    ("suffixes", small, [suffixes]),
+                    ("starts", small, [starts]),
+                    ("blocks", small, [blocks]),
+                    ("numbers", wide, [stored]),
+                    ("alphabet", small, [alphabet]),
+                    ("depth_nodes", wide, [tables.depth_nodes()]),
+                    ("node_lows", small, tables.lows),
+                    ("node_children", wide, tables.node_children()),
+                    ("child_codes", text.dtype, tables.codes),
+                    ("child_firsts", small, tables.firsts),
+                ],
+                {"tokens": self.token_count, "passages": len(starts) - 1, "codes": len(alphabet)},
+            )
         self.__init__()  # type: ignore[misc]
 
     def _numbers(self, numbers: int | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -243,36 +249,61 @@ class PartBuilder:
         return text, alphabet
 
 
+class Pieces:
+    """Arrays that wait in a nameless file beside the part, by depth, so that they take no memory.
+
+    Args:
+        file: shared by all pieces; gone when it is closed, and with the process.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._places: list[list[tuple[int, int, np.dtype[Any]]]] = [[] for _ in range(DEPTHS)]
+
+    def append(self, depth: int, values: NDArray[Any]) -> None:
+        """Adds a piece (entries,)."""
+        place = self._file.seek(0, os.SEEK_END)
+        self._file.write(np.ascontiguousarray(values).data)
+        self._places[depth].append((place, len(values), values.dtype))
+
+    def counts(self) -> list[int]:
+        """How many entries each depth has."""
+        return [sum(entries for _, entries, _ in places) for places in self._places]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for places in self._places:
+            for place, entries, dtype in places:
+                self._file.seek(place)
+                yield np.frombuffer(self._file.read(entries * dtype.itemsize), dtype)
+
+
 class ChildTables:
-    """The children of wide nodes as they were found, in pieces by depth."""
+    """The children of wide nodes as they were found.
 
-    def __init__(self) -> None:
-        self.codes: list[list[NDArray[Any]]] = [[] for _ in range(DEPTHS)]
-        self.firsts: list[list[NDArray[np.uint32]]] = [[] for _ in range(DEPTHS)]
-        self.lows: list[list[NDArray[np.uint32]]] = [[] for _ in range(DEPTHS)]
-        self.sizes: list[list[NDArray[np.uint32]]] = [[] for _ in range(DEPTHS)]
+    Args:
+        file: holds them until they are written.
+    """
 
-    def pieces(self, arrays: list[list[NDArray[Any]]]) -> Iterator[NDArray[Any]]:
-        """All pieces, by depth."""
-        for depth in arrays:
-            yield from depth
+    def __init__(self, file: IO[bytes]) -> None:
+        self.codes, self.firsts, self.lows, self.sizes = (Pieces(file) for _ in range(4))
 
     def depth_nodes(self) -> NDArray[np.int64]:
         """(DEPTHS + 1,), the first node of each depth."""
-        counts = [sum(len(piece) for piece in depth) for depth in self.lows]
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return np.concatenate([[0], np.cumsum(self.lows.counts())]).astype(np.int64)
 
     def node_children(self) -> Iterator[NDArray[np.int64]]:
         """(nodes + 1,), the first child of each node, in pieces."""
         total = 0
         yield np.zeros(1, np.int64)
-        for piece in self.pieces(self.sizes):
+        for piece in self.sizes:
             ends = total + np.cumsum(piece, dtype=np.int64)
             total = int(ends[-1]) if len(ends) else total
             yield ends
 
 
-def sort_suffixes(text: NDArray[Any], length: int, suffixes: NDArray[np.uint32], codes: int) -> ChildTables:
+def sort_suffixes(
+    text: NDArray[Any], length: int, suffixes: NDArray[np.uint32], codes: int, tables: ChildTables
+) -> None:
     """Sorts the suffixes of a text and lists the children of its wide nodes.
 
     Args:
@@ -280,19 +311,16 @@ def sort_suffixes(text: NDArray[Any], length: int, suffixes: NDArray[np.uint32],
         length: codes in the text.
         suffixes: (tokens,), written to.
         codes: distinct codes but 0.
-
-    Returns:
-        The children of the root and of the wide nodes.
+        tables: takes the children of the root and of the wide nodes.
     """
     bucket_starts = np.zeros(codes + 2, np.int64)
     place_by_first(text, length, bucket_starts, suffixes)
-    tables = ChildTables()
     if codes == 0:
-        return tables
-    tables.codes[0].append(np.arange(1, codes + 1).astype(text.dtype))
-    tables.firsts[0].append(bucket_starts[1:-1].astype(np.uint32))
-    tables.lows[0].append(np.zeros(1, np.uint32))
-    tables.sizes[0].append(np.full(1, codes, np.uint32))
+        return
+    tables.codes.append(0, np.arange(1, codes + 1).astype(text.dtype))
+    tables.firsts.append(0, bucket_starts[1:-1].astype(np.uint32))
+    tables.lows.append(0, np.zeros(1, np.uint32))
+    tables.sizes.append(0, np.full(1, codes, np.uint32))
     largest = int(np.diff(bucket_starts).max())
     room = max(largest, _ROOM)
     child_codes, firsts = np.empty((DEPTHS, room), text.dtype), np.empty((DEPTHS, room), np.uint32)
@@ -307,12 +335,11 @@ def sort_suffixes(text: NDArray[Any], length: int, suffixes: NDArray[np.uint32],
         for depth in range(DEPTHS):
             children, nodes = filled[:, depth]
             if nodes:
-                tables.codes[depth].append(child_codes[depth, :children].copy())
-                tables.firsts[depth].append(firsts[depth, :children].copy())
-                tables.lows[depth].append(lows[depth, :nodes].copy())
-                tables.sizes[depth].append(sizes[depth, :nodes].copy())
+                tables.codes.append(depth, child_codes[depth, :children])
+                tables.firsts.append(depth, firsts[depth, :children])
+                tables.lows.append(depth, lows[depth, :nodes])
+                tables.sizes.append(depth, sizes[depth, :nodes])
     del child_codes, firsts, lows, sizes
     groups = np.concatenate(tied)
     if len(groups):
         double_prefixes(text, suffixes, groups, 1 + ROUNDS * (8 // text.itemsize))
-    return tables
