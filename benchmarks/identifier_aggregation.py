@@ -91,7 +91,7 @@ def measure(
     one_thread_ms = min(ask(threads=1)[0] for _ in range(3))
     all_threads_ms = min(ask()[0] for _ in range(3))
     matches = ask(threads=1)[1]
-    started = time.perf_counter()
+    started = time.process_time()
     for query in range(queries):
         span = slice(offsets[query], offsets[query + 1])
         one = Unigrams(
@@ -101,7 +101,7 @@ def measure(
         )
         places = np.arange(offsets[query], offsets[query + 1])
         index.aggregate(rows.take(places), weights[span], [0, identifiers], unigrams=one, threads=1)
-    alone_ms = (time.perf_counter() - started) / queries * 1000
+    alone_ms = (time.process_time() - started) / queries * 1000
     rare = counts[(counts > 0) & (counts <= 1500)]
     return {
         "corpus_tokens": float(index.token_count),
@@ -112,7 +112,7 @@ def measure(
         "matches_a_query": matches / queries,
         "batch_cpu_ms_a_query_one_thread": one_thread_ms,
         "batch_wall_ms_a_query_all_threads": all_threads_ms,
-        "single_wall_ms_a_query": alone_ms,
+        "single_cpu_ms_a_query_one_thread": alone_ms,
     }
 
 

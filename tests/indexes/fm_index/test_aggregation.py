@@ -166,6 +166,30 @@ def test_long_repetitive_passages(seed, length):
     assert run([texts], queries) == [aggregate_plainly(texts, entries, [], **LIMITS)]
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_content_that_is_not_what_was_written_crashes_nothing(data):
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    texts = {number: tuple(generator.integers(0, 3, 40).tolist()) for number in range(8)}
+    identifiers = [(0,), (0, 1), (1, 1, 2), (2, 2), (0, 1, 2, 0)]
+    part = plain_part(texts, frozenset(), identifiers)
+    arrays, intervals = part.arrays, part.intervals.copy()
+    for name in data.draw(st.sets(st.sampled_from(["text", "suffixes", "starts", "blocks"]))):
+        values = getattr(arrays, name).copy()
+        wrong = generator.random(len(values)) < 0.3
+        limit = data.draw(st.sampled_from([4, 400, 2**16, 2**32]))
+        values[wrong] = generator.integers(0, min(limit, np.iinfo(values.dtype).max), int(wrong.sum()))
+        values.flags.writeable = False
+        arrays = arrays._replace(**{name: values})
+    if data.draw(st.booleans()):
+        intervals = generator.integers(0, 500, intervals.shape)
+    damaged = ScoredPart(arrays, part.dead, part.numbers, intervals, part.encode)
+    rows = Ragged.from_rows(identifiers)
+    counts = np.ones(len(rows), np.int64)
+    found = aggregate([damaged], rows, np.arange(1.0, 6.0), np.array([0, 2, 5]), counts)
+    assert np.isin(found.passages, list(texts)).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -179,9 +179,10 @@ def passage_at(part: PartArrays, position: Int, length: Int) -> Int:  # pragma: 
     row = np.int64(part.blocks[position >> BLOCK_SHIFT])
     while row + 1 < passages and np.int64(part.starts[row + 1]) <= position:
         row += 1
-    if row >= passages or np.int64(part.starts[row]) > position or position + length >= part.starts[row + 1]:
+    if row >= passages or np.int64(part.starts[row]) > position:
         return np.int64(-1)
-    return row
+    stop = np.int64(part.starts[row + 1])
+    return row if position + length < stop <= len(part.text) else np.int64(-1)
 
 
 @njit(nogil=True, cache=True)

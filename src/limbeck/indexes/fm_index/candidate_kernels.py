@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from limbeck.indexes.fm_index.layout import PartArrays
 
 
+PAIRS = 1 << 13
+
+
 class Trie(NamedTuple):
     """The second-stage entries of a query; node 0 stands for none.
 
@@ -31,6 +34,8 @@ class Trie(NamedTuple):
         roots: (codes + 1,) the node of each first code.
         ends: (nodes,) the rank in the query of the entry that ends at a node, or the number of its entries.
         inner: (nodes,) whether a node has children.
+        pairs: (PAIRS,) whether some entry begins with two codes of this hash. Most positions end here, in a
+            table that stays in the nearest cache.
         keys, children: (size,) a hash table from `node << 32 | code` to the child.
         nested: how many entries end on one way down at most.
     """
@@ -38,9 +43,16 @@ class Trie(NamedTuple):
     roots: NDArray[np.int32]
     ends: NDArray[np.int32]
     inner: NDArray[np.bool_]
+    pairs: NDArray[np.bool_]
     keys: NDArray[np.int64]
     children: NDArray[np.int32]
     nested: Int
+
+
+@njit(nogil=True, cache=True)
+def pair_place(first: Int, second: Int) -> Int:  # pragma: no cover - compiled
+    """Where two codes stand in `Trie.pairs`."""
+    return (first * 0x9E3B + second * 0x85EB) & (PAIRS - 1)
 
 
 @njit(nogil=True, cache=True)
@@ -53,6 +65,7 @@ def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  
     children = np.zeros(size, np.int32)
     ends = np.full(room, stop - start, np.int32)
     inner = np.zeros(room, np.bool_)
+    pairs = np.zeros(PAIRS, np.bool_)
     made = 1
     for entry in range(start, stop):
         if not (entries.second[entry] and is_known(entries, entry)):
@@ -62,6 +75,8 @@ def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  
             roots[code] = made
             made += 1
         node: Int = np.int64(roots[code])
+        if entries.offsets[entry + 1] - entries.offsets[entry] > 1:
+            pairs[pair_place(code, entries.codes[entries.offsets[entry] + 1])] = True
         for place in range(entries.offsets[entry] + 1, entries.offsets[entry + 1]):
             key = (node << np.int64(32)) | entries.codes[place]
             slot = table_place(key, size)
@@ -74,8 +89,8 @@ def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  
                 made += 1
             node = np.int64(children[slot])
         ends[node] = entry - start
-    trie = Trie(roots, ends, inner, keys, children, 1)
-    return Trie(roots, ends, inner, keys, children, _nesting(entries, query, trie))
+    trie = Trie(roots, ends, inner, pairs, keys, children, 1)
+    return Trie(roots, ends, inner, pairs, keys, children, _nesting(entries, query, trie))
 
 
 @njit(nogil=True, cache=True)
@@ -144,9 +159,12 @@ def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
     """
     none = len(heads) - 1
     found: Int = 0
+    after = np.int64(0)  # the code after the present one; 0 stands in no entry
     for position in range(stop - 1, begin - 1, -1):
         code = np.int64(part.text[position])
         node: Int = np.int64(trie.roots[code]) if code < len(trie.roots) else np.int64(0)
+        go_on = trie.pairs[pair_place(code, after)]
+        after = code
         place = position
         while True:
             rank: Int = np.int64(trie.ends[node])
@@ -156,7 +174,7 @@ def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
             present[rank >> 6] |= np.int64(1) << (rank & 63)
             found += rank < none
             place += 1
-            if not trie.inner[node] or place >= stop:
+            if not (go_on and trie.inner[node]) or place >= stop:
                 break
             node = child_of(trie, node, np.int64(part.text[place]))
             if node == 0:

@@ -35,14 +35,27 @@ def locked(path: Path, *, wait_s: float) -> Iterator[None]:
                     remedy="wait for it, or wait longer with wait_s",
                 )
             time.sleep(_PAUSE_S)
-        yield
+        try:
+            yield
+        finally:
+            _give(file.fileno())
 
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock if nobody does; gives whether it is held."""
     with path.open("w") as file:
-        yield _take(file.fileno())
+        taken = _take(file.fileno())
+        try:
+            yield taken
+        finally:
+            if taken:
+                _give(file.fileno())
+
+
+def _give(descriptor: int) -> None:
+    # Closing would not do if a child was forked meanwhile: it has the file open too.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _take(descriptor: int) -> bool:
