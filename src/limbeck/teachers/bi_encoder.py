@@ -6,33 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limbeck.encoders import encode, load_encoder, weights_digest
+from limbeck.encoders import encode
+from limbeck.teachers.encoder import EncoderTeacher
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from sentence_transformers import SentenceTransformer
 
     from limbeck.teachers.base import Pair
 
-SCALE = 20.0
 
-
-class BiEncoderTeacher:
+class BiEncoderTeacher(EncoderTeacher):
     """Cosine of query and passage embeddings times `scale`.
 
-    Within a call each distinct text is encoded once. In bfloat16 (machines that compute it in hardware) a
-    cosine moves by less than 0.01 with what else is in the batch; the cache keeps the first.
-
-    Args:
-        model: a SentenceTransformer, or the folder or hub id of one.
-        scale: what the cosine is multiplied with; 20 is the temperature 0.05 of contrastive training.
-        batch_size: texts a forward pass.
-
-    Raises:
-        InputError: when the model cannot be loaded.
+    Within a call each distinct text is encoded once. Arguments and errors as for `EncoderTeacher`.
 
     Example:
         >>> BiEncoderTeacher("intfloat/e5-base-v2", scale=100).score([("who barks", "Dogs bark.")])
@@ -40,19 +28,6 @@ class BiEncoderTeacher:
     """
 
     name = "bi-encoder"
-    prompt = ""
-
-    def __init__(
-        self,
-        model: SentenceTransformer | str | os.PathLike[str],
-        *,
-        scale: float = SCALE,
-        batch_size: int = 64,
-    ) -> None:
-        self.model = load_encoder(model)
-        self.scale = scale
-        self.batch_size = batch_size
-        self.version = f"{weights_digest(self.model)}/scale={scale:g}/max_length={self.model.max_seq_length}"
 
     def score(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """The scores (pairs,), from -scale to scale."""

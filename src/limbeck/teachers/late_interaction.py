@@ -11,35 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limbeck.encoders import autocast, load_encoder, weights_digest
+from limbeck.encoders import autocast
+from limbeck.teachers.encoder import EncoderTeacher
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
     from limbeck.teachers.base import Pair
 
-SCALE = 20.0
 
-
-class LateInteractionTeacher:
+class LateInteractionTeacher(EncoderTeacher):
     """The mean over the query's tokens of the largest cosine with a token of the passage, times `scale`.
 
     Special tokens take no part. The mean, and not the sum of the paper, keeps long and short queries on one
-    scale. In bfloat16 (machines that compute it in hardware) a cosine moves by less than 0.01 with what else
-    is in the batch; the cache keeps the first.
-
-    Args:
-        model: a SentenceTransformer, or the folder or hub id of one.
-        scale: what the mean is multiplied with.
-        batch_size: texts a forward pass.
-
-    Raises:
-        InputError: when the model cannot be loaded.
+    scale. Arguments and errors as for `EncoderTeacher`.
 
     Example:
         >>> LateInteractionTeacher("intfloat/e5-base-v2").score([("who barks", "Dogs bark.")])
@@ -47,19 +35,6 @@ class LateInteractionTeacher:
     """
 
     name = "late-interaction"
-    prompt = ""
-
-    def __init__(
-        self,
-        model: SentenceTransformer | str | os.PathLike[str],
-        *,
-        scale: float = SCALE,
-        batch_size: int = 64,
-    ) -> None:
-        self.model = load_encoder(model)
-        self.scale = scale
-        self.batch_size = batch_size
-        self.version = f"{weights_digest(self.model)}/scale={scale:g}/max_length={self.model.max_seq_length}"
 
     def score(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """The scores (pairs,), from -scale to scale; 0 where a text has no token of its own."""
