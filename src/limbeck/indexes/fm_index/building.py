@@ -218,9 +218,9 @@ class PartBuilder:
         self.__init__()  # type: ignore[misc]
 
     def _numbers(self, numbers: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        if isinstance(numbers, int):
-            return np.arange(numbers, numbers + self.passage_count, dtype=np.int64)
         stored = np.asarray(numbers, np.int64)
+        if stored.ndim == 0:
+            stored = stored + np.arange(self.passage_count)
         if len(stored) != self.passage_count:
             raise InputError(f"{self.passage_count} passages have {len(stored)} numbers")
         if len(stored) and (stored[0] < 0 or (np.diff(stored) <= 0).any()):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEPTHS = 9
 """Wide nodes are prefixes of 0 (the root) to 8 tokens."""
-WIDE_SIZE = 48
+WIDE_SIZE = 128
 """Prefixes with fewer occurrences have no stored children: scanning them costs less than finding a node."""
 WIDE_CHILDREN = 4
 """Nor have those with fewer distinct followers: galloping over few runs is fast at any length."""
