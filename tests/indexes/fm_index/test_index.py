@@ -45,6 +45,7 @@ change = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(passages, st.lists(change, max_size=7), st.sampled_from([1, 9, 40, 2**31]), st.integers(0, 1000))
 def test_any_sequence_of_changes_equals_the_survivors(first, changes, part_tokens, seed):
