@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1024
 """So many scores are read at once, without a branch in between, so that the loads overlap."""
-_BLOCK = 32
+_BLOCK = 64
 """So many are passed over at once when none is above the worst kept."""
 
 
