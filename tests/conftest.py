@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from limbeck.errors import InputError
 
 SHARED_DATASETS = Path(__file__).resolve().parents[2] / "shared" / "datasets"
 
@@ -31,3 +34,20 @@ def tiny_cross_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_models import tiny_cross_encoder  # noqa: PLC0415
 
     return tiny_cross_encoder(tmp_path_factory.mktemp("tiny-cross-encoder"))
+
+
+@pytest.fixture
+def refused() -> Callable[..., InputError]:
+    """Calls a function that must raise one InputError, at the place that is named, and gives it."""
+
+    def call(
+        function: Callable[[], object], match: str, *, name: str | None = None, line: int | None = None
+    ) -> InputError:
+        with pytest.raises(InputError, match=match) as caught:
+            function()
+        error = caught.value
+        assert name is None or Path(error.path or "").name == name, str(error)
+        assert error.line == line, str(error)
+        return error
+
+    return call

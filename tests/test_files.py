@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.data.files import (
+from limbeck.errors import InputError
+from limbeck.files import (
     Records,
     atomic_folder,
     atomic_path,
@@ -20,7 +21,6 @@ from limbeck.data.files import (
     require_folder,
     write_text,
 )
-from limbeck.errors import InputError
 
 
 def names(folder: Path) -> list[str]:
@@ -68,7 +68,7 @@ def test_atomic_path_refuses_a_folder_and_a_file_as_parent(tmp_path):
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     code = (
         "import sys, os, signal\n"
-        "from limbeck.data.files import atomic_path\n"
+        "from limbeck.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from limbeck.errors import InputError
 
 CORPUS = """\
 {"_id": "d1", "title": "Cats", "text": "Cats sleep all day."}
@@ -32,20 +29,3 @@ def beir(tmp_path: Path) -> Path:
     (folder / "qrels" / "train.tsv").write_text(TRAIN, encoding="utf-8")
     (folder / "qrels" / "test.tsv").write_text(TEST, encoding="utf-8")
     return folder
-
-
-@pytest.fixture
-def refused() -> Callable[..., InputError]:
-    """Calls a function that must raise one InputError, at the place that is named, and gives it."""
-
-    def call(
-        function: Callable[[], object], match: str, *, name: str | None = None, line: int | None = None
-    ) -> InputError:
-        with pytest.raises(InputError, match=match) as caught:
-            function()
-        error = caught.value
-        assert name is None or Path(error.path or "").name == name, str(error)
-        assert error.line == line, str(error)
-        return error
-
-    return call

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.data import Judgements, Passage, Passages, Queries, Query, id_index, tables
-from limbeck.data.files import Records
 from limbeck.data.tables import index_path
+from limbeck.files import Records
 
 ids = st.lists(
     st.text(min_size=1, max_size=4).filter(lambda text: text.isprintable()), min_size=1, unique=True

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from limbeck.data.files import require_file
 from limbeck.errors import InputError
+from limbeck.files import require_file
 
 if TYPE_CHECKING:
     import os

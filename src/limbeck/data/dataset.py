@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limbeck.data.files import require_folder
 from limbeck.data.judgements import Judgements
 from limbeck.data.passages import Passages
 from limbeck.data.queries import Queries
 from limbeck.errors import InputError
+from limbeck.files import require_folder
 
 if TYPE_CHECKING:
     import os

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from limbeck.data.arrow import FINGERPRINT, Fingerprint, open_arrow, read_last, schema_of, write_last
-from limbeck.data.files import Located, atomic_path
 from limbeck.errors import InputError
+from limbeck.files import Located, atomic_path
 
 if TYPE_CHECKING:
     import os

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from limbeck.data.arrow import FINGERPRINT, Fingerprint, open_arrow, read_last, schema_of, write_last
-from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
+from limbeck.files import atomic_path
 
 if TYPE_CHECKING:
     import os

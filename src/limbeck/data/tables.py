@@ -25,9 +25,9 @@ from limbeck.data.arrow import (
     schema_of,
     write_last,
 )
-from limbeck.data.files import Located, atomic_path
 from limbeck.data.id_index import IdIndex, hash_ids
 from limbeck.errors import InputError
+from limbeck.files import Located, atomic_path
 
 if TYPE_CHECKING:
     import os
@@ -76,7 +76,7 @@ class IdTable(Generic[Row]):
         Args:
             path: the `.arrow` file to make; an index `.ids.arrow` is made beside it.
             rows: anything that yields rows. When it can say in which file and line a row stands
-                (`limbeck.data.files.Located`), errors do.
+                (`limbeck.files.Located`), errors do.
 
         Raises:
             InputError: an id that is empty or comes twice, a blank text, a value that is not text, no row at

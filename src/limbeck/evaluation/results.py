@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
+from limbeck.files import atomic_path
 
 LATENCY = "latency_ms"
 SIGNIFICANT = 0.05

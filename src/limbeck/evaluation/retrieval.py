@@ -24,8 +24,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from limbeck.data import Judgements, Rankings
-from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
+from limbeck.files import atomic_path
 
 DEFAULT_METRICS = ("nDCG@10", "MRR@10", "Recall@100")
 RELEVANT_GRADE = 1

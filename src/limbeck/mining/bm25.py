@@ -23,8 +23,8 @@ from typing import IO, TYPE_CHECKING, Any
 import bm25s
 import numpy as np
 
-from limbeck.data.files import atomic_folder, require_file, require_folder
 from limbeck.errors import InputError
+from limbeck.files import atomic_folder, require_file, require_folder
 from limbeck.mining.bm25_kernel import accumulate, best
 from limbeck.mining.tokenisation import query_tokenizer_for, tokenizer_for
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limbeck.data import RankedList
-from limbeck.data.files import atomic_folder
 from limbeck.encoders import encode, load_encoder, weights_digest
 from limbeck.errors import InputError
+from limbeck.files import atomic_folder
 from limbeck.mining.blocks import blocks_of
 
 if TYPE_CHECKING:

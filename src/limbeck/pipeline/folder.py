@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from limbeck import __version__
-from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
+from limbeck.files import atomic_path
 from limbeck.recipes import Recipe, recipe_yaml
 
 #: In the folder of a stage at work: what it needs on the way and nobody reads afterwards.

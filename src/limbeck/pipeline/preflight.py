@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from itertools import islice
 
-from limbeck.data.files import Records, find_file, require_folder
 from limbeck.data.formats.beir import LAYOUT
 from limbeck.data.formats.fields import json_object
 from limbeck.errors import InputError
 from limbeck.evaluation import parse_metric
 from limbeck.evaluation.report import require_extra
+from limbeck.files import Records, find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.recipes import BeirData, HubData, IrDatasetsData, Recipe
 from limbeck.students.dense.backbone import load_backbone, pooling_module

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from limbeck.data.files import make_folder
 from limbeck.errors import InputError
+from limbeck.files import make_folder
 
 if TYPE_CHECKING:
     import os

@@ -21,9 +21,9 @@ from sentence_transformers.cross_encoder.losses import ListNetLoss
 from transformers import PrinterCallback, set_seed
 
 from limbeck.checkpoints import last_whole_checkpoint
-from limbeck.data.files import atomic_folder, atomic_path, make_folder
 from limbeck.encoders import load_cross_encoder, supports_bf16
 from limbeck.errors import InputError
+from limbeck.files import atomic_folder, atomic_path, make_folder
 
 if TYPE_CHECKING:
     import os

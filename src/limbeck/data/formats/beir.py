@@ -14,13 +14,13 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from limbeck.data.dataset import PASSAGES_FILE, SPLITS, RetrievalDataset, open_dataset
-from limbeck.data.files import Records, atomic_folder, find_file, require_folder, write_text
 from limbeck.data.formats.fields import json_id, json_object, json_text
 from limbeck.data.formats.qrels import read_qrels, write_qrels
 from limbeck.data.formats.staging import dataset_folder, write_split
 from limbeck.data.passages import Passage, Passages
 from limbeck.data.queries import Queries, Query
 from limbeck.errors import InputError
+from limbeck.files import Records, atomic_folder, find_file, require_folder, write_text
 
 if TYPE_CHECKING:
     import os

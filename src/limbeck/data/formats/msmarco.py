@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from limbeck.data.dataset import PASSAGES_FILE, RetrievalDataset, open_dataset
-from limbeck.data.files import Records, atomic_folder, write_text
 from limbeck.data.formats.fields import columns, one_line
 from limbeck.data.formats.qrels import read_qrels, write_qrels
 from limbeck.data.formats.staging import dataset_folder, write_split
 from limbeck.data.passages import Passage, Passages
 from limbeck.data.queries import Queries, Query
 from limbeck.errors import InputError
+from limbeck.files import Records, atomic_folder, write_text
 
 if TYPE_CHECKING:
     import os

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from limbeck.data.files import Records, first_line, write_text
 from limbeck.data.formats.fields import columns, finite_number, json_object, json_text, one_line
 from limbeck.data.pairs import SentencePair, SentencePairs
 from limbeck.errors import InputError
+from limbeck.files import Records, first_line, write_text
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +28,7 @@ def read_pairs(path: str | os.PathLike[str], *, fields: tuple[str, str, str] = C
 
     Raises:
         InputError: with file and line, for missing columns, an empty text, a label that is NaN, infinite, or
-            no number where the first is one, and what `limbeck.data.files.open_text` refuses.
+            no number where the first is one, and what `limbeck.files.open_text` refuses.
 
     Example:
         >>> read_pairs("stsb/dev.tsv")[0].label

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from limbeck.data.files import Records, first_line, write_text
 from limbeck.data.formats.fields import columns, one_line, one_word, whole_number
 from limbeck.data.judgements import Judgements
 from limbeck.errors import InputError
+from limbeck.files import Records, first_line, write_text
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +32,7 @@ def read_qrels(
 
     Raises:
         InputError: with file and line, for wrong columns, a grade that is not a whole number, a pair that is
-            judged twice, an id that does not exist, and what `limbeck.data.files.open_text` refuses.
+            judged twice, an id that does not exist, and what `limbeck.files.open_text` refuses.
 
     Example:
         >>> read_qrels("qrels/test.tsv").relevant("q1")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limbeck.data.dataset import DATASET_FILES, judgements_file, queries_file
-from limbeck.data.files import atomic_folder
 from limbeck.data.queries import Queries
+from limbeck.files import atomic_folder
 
 if TYPE_CHECKING:
     import os

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from limbeck.data.files import Records, write_text
 from limbeck.data.formats.fields import columns, finite_number, one_word, whole_number
 from limbeck.data.rankings import RankedList, Rankings
 from limbeck.errors import InputError
+from limbeck.files import Records, write_text
 
 if TYPE_CHECKING:
     import os
@@ -62,7 +62,7 @@ def iter_run(
     Raises:
         InputError: with file and line, for wrong columns, a score that is NaN or infinite, ranks that do not
             increase or scores that increase within a query, a passage that a query ranks twice, a query whose
-            lines are not together, an id that does not exist, and what `limbeck.data.files.open_text`
+            lines are not together, an id that does not exist, and what `limbeck.files.open_text`
             refuses.
 
     Example:

@@ -11,9 +11,9 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
 from limbeck.evaluation.report.model import CurvePoint, Report, Table
+from limbeck.files import atomic_path
 
 __all__ = ["CurvePoint", "Report", "ReportFiles", "Table", "write_report"]
 

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from limbeck.data.files import make_folder
 from limbeck.errors import InputError
+from limbeck.files import make_folder
 from limbeck.indexes.fm_index.file_format import write_sections
 from limbeck.indexes.fm_index.layout import BLOCK_SHIFT, DEPTHS, POSITION_LIMIT, WIDE_CHILDREN
 from limbeck.indexes.fm_index.sorting import sort_buckets

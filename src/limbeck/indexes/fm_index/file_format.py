@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numba import njit
 
-from limbeck.data.files import atomic_path
 from limbeck.errors import InputError
+from limbeck.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from limbeck.data.files import atomic_path, require_file, require_folder
 from limbeck.errors import InputError
+from limbeck.files import atomic_path, require_file, require_folder
 
 NAME = "manifest.json"
 FORMAT = "limbeck identifier index"

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limbeck.data.files import atomic_folder
 from limbeck.errors import InputError
+from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index.building import PartBuilder
 from limbeck.indexes.fm_index.file_format import note_path
 from limbeck.indexes.fm_index.layout import POSITION_LIMIT
