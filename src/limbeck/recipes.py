@@ -220,7 +220,15 @@ class ListLossRecipe(Section):
     """A loss on the teacher's rank list, with the in-batch cross-entropy."""
 
     kind: Literal[
-        "kl_divergence", "lambda_loss", "list_mle", "list_net", "margin_mse", "rank_imitation", "rank_net"
+        "distilled_rank_net",
+        "kl_divergence",
+        "lambda_loss",
+        "list_mle",
+        "list_net",
+        "margin_mse",
+        "positive_margin",
+        "rank_imitation",
+        "rank_net",
     ]
     in_batch: float = Field(1.0, ge=0)
     weight: float = Field(1.0, gt=0)

@@ -12,7 +12,7 @@ from limbeck.losses import LIST_LOSSES, contrastive_imitation
 from limbeck.losses._lists import masked
 
 LOSSES = {**LIST_LOSSES, "contrastive_imitation": contrastive_imitation}
-NEEDS_POSITIVE = {"margin_mse", "contrastive_imitation"}
+NEEDS_POSITIVE = {"margin_mse", "contrastive_imitation", "positive_margin"}
 each_loss = pytest.mark.parametrize("name", sorted(LOSSES))
 
 
@@ -164,7 +164,7 @@ def test_descending_the_gradient_puts_the_student_in_the_teachers_order(name):
         optimizer.zero_grad()
         LOSSES[name](student, teacher, mask).backward()
         optimizer.step()
-    if name == "contrastive_imitation":  # it orders the positive against the rest, and weighs the rest
+    if name in {"contrastive_imitation", "positive_margin"}:  # only the positive against the rest
         assert int(student.argmax()) == 0
     else:
         assert student[0].argsort(descending=True).tolist() == [0, 1, 2, 3]

@@ -22,7 +22,7 @@ from limbeck.losses.d2llm import (
     rank_imitation,
 )
 from limbeck.losses.listwise import kl_divergence, lambda_loss, list_mle, list_net
-from limbeck.losses.pairwise import margin_mse, rank_net
+from limbeck.losses.pairwise import distilled_rank_net, margin_mse, positive_margin, rank_net
 
 
 class ListLoss(Protocol):
@@ -33,11 +33,13 @@ class ListLoss(Protocol):
 
 
 LIST_LOSSES: dict[str, ListLoss] = {
+    "distilled_rank_net": distilled_rank_net,
     "kl_divergence": kl_divergence,
     "lambda_loss": lambda_loss,
     "list_mle": list_mle,
     "list_net": list_net,
     "margin_mse": margin_mse,
+    "positive_margin": positive_margin,
     "rank_imitation": rank_imitation,
     "rank_net": rank_net,
 }
@@ -50,6 +52,7 @@ __all__ = [
     "InBatchCandidates",
     "ListLoss",
     "contrastive_imitation",
+    "distilled_rank_net",
     "distinct_candidates",
     "hard_easy_rank_imitation",
     "in_batch_contrastive",
@@ -59,6 +62,7 @@ __all__ = [
     "list_mle",
     "list_net",
     "margin_mse",
+    "positive_margin",
     "rank_imitation",
     "rank_net",
 ]
