@@ -1,0 +1,190 @@
+"""What decoding and training need of a model that generates identifiers, whatever its kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.utils import logging
+
+from limbeck.errors import InputError
+from limbeck.files import atomic_path
+from limbeck.students.generative.vocabulary import Vocabulary
+
+#: In a label: no token is asked for here.
+IGNORED = -100
+SETTINGS = "generator.json"
+VERSION = 1
+
+State = TypeVar("State")
+
+
+class Generator(Protocol[State]):
+    """A model that, given a query and a view, says how likely each next token of an identifier is.
+
+    A *row* is a query asked for one view; its *prompt* is the view's start marker. A *slot* is a beam.
+
+    Attributes:
+        kind: as it stands in the settings of a saved generator.
+        model: of the `transformers` library.
+        vocabulary: its tokenizer.
+        max_query_length: tokens of a query that are read.
+    """
+
+    kind: ClassVar[str]
+    model: Any
+    vocabulary: Vocabulary
+    max_query_length: int
+
+    def start(self, queries: Sequence[str], prompts: Sequence[int]) -> tuple[Tensor, State]:
+        """Reads queries.
+
+        Args:
+            queries: (rows,) texts.
+            prompts: (rows,) start markers.
+
+        Returns:
+            Log-probabilities of the first token (rows, vocabulary), float32, and a state of one slot a row.
+        """
+        ...
+
+    def step(
+        self, state: State, parents: NDArray[np.int64], tokens: NDArray[np.int64]
+    ) -> tuple[Tensor, State]:
+        """Goes on by one token.
+
+        Args:
+            state: of the last step; it is used up.
+            parents: (slots,), for each beam the slot of the last step that it continues.
+            tokens: (slots,), what it continues that with.
+
+        Returns:
+            Log-probabilities of the next token (slots, vocabulary), float32, and the state.
+        """
+        ...
+
+    def training_inputs(
+        self, queries: Sequence[str], prompts: Sequence[int], targets: Sequence[Sequence[int]]
+    ) -> dict[str, Tensor]:
+        """The model's inputs, and what it should answer.
+
+        Args:
+            queries: (rows,) texts.
+            prompts: (rows,) start markers.
+            targets: (rows,) non-empty token sequences that are to follow the prompts.
+
+        Returns:
+            Also `labels` (rows, tokens), aligned with the model's logits; `IGNORED` where none is asked for.
+        """
+        ...
+
+    def save(self, folder: Path | str) -> None:
+        """Writes model, tokenizer and settings into a folder."""
+        ...
+
+
+class SavedGenerator:
+    """What the kinds of generators share.
+
+    Args:
+        model: of the `transformers` library.
+        vocabulary: its tokenizer.
+        max_query_length: tokens of a query that are read; the rest of a longer one is not.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, model: Any, vocabulary: Vocabulary, max_query_length: int = 64) -> None:
+        if max_query_length < 1:
+            raise InputError(f"max_query_length is {max_query_length}", expected="a positive integer")
+        self.model = model
+        self.vocabulary = vocabulary
+        self.max_query_length = max_query_length
+
+    def save(self, folder: Path | str) -> None:
+        """Writes model, tokenizer and settings into a folder; `load_generator` reads it."""
+        with quiet():
+            self.model.save_pretrained(str(folder))
+        self.vocabulary.tokenizer.save_pretrained(str(folder))
+        settings = {"version": VERSION, "kind": self.kind, "max_query_length": self.max_query_length}
+        with atomic_path(Path(folder) / SETTINGS) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def _device_tensor(self, values: Any) -> Tensor:
+        return torch.as_tensor(values, device=self.model.device)
+
+    def _query_tokens(self, queries: Sequence[str]) -> list[list[int]]:
+        return [tokens[: self.max_query_length] for tokens in self.vocabulary.encode(queries)]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the library's bars and reports off the screen; errors still are raised."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def next_log_probabilities(logits: Tensor) -> Tensor:
+    """The last position's log-probabilities.
+
+    Args:
+        logits: (rows, tokens, vocabulary).
+
+    Returns:
+        (rows, vocabulary), float32.
+    """
+    return torch.log_softmax(logits[:, -1].float(), dim=-1)
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> Tensor:
+    """Rows of different lengths as one tensor (rows, longest), int64, filled up at one side."""
+    width = max(map(len, rows))
+    filled = np.full((len(rows), width), fill, np.int64)
+    for place, row in enumerate(rows):
+        filled[place, width - len(row) if left else 0 :][: len(row)] = row
+    return torch.from_numpy(filled)
+
+
+def log_probabilities(
+    generator: Generator[Any],
+    queries: Sequence[str],
+    prompts: Sequence[int],
+    targets: Sequence[Sequence[int]],
+) -> Tensor:
+    """How likely a model finds each token of given identifiers; gradients go through.
+
+    Args:
+        generator: the model, in whatever mode (training or not) it is.
+        queries: (rows,) texts.
+        prompts: (rows,) start markers of the views.
+        targets: (rows,) the identifiers, not empty, each with its end marker where the view has one.
+
+    Returns:
+        (rows, longest target), float32; 0 behind the end of a shorter one.
+    """
+    inputs = generator.training_inputs(queries, prompts, targets)
+    inputs = {name: value.to(generator.model.device) for name, value in inputs.items()}
+    labels = inputs.pop("labels")
+    asked = labels != IGNORED
+    logits = generator.model(**inputs).logits.float()
+    chosen: Tensor = logits.gather(-1, labels.clamp_min(0)[..., None])[..., 0]
+    found: Tensor = (chosen - logits.logsumexp(-1)).masked_fill(~asked, 0.0)
+    # The targets' places differ from row to row where the query stands in the same sequence.
+    longest = max(map(len, targets))
+    places = asked.int().argmax(1, keepdim=True) + torch.arange(longest, device=labels.device)
+    inside = places < labels.shape[1]
+    return found.gather(1, places.clamp_max(labels.shape[1] - 1)).masked_fill(~inside, 0.0)

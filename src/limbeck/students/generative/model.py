@@ -1,0 +1,166 @@
+"""Loading the model that generates identifiers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    EncoderDecoderModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from limbeck.backbones import DEFAULT_BACKBONE, locate_backbone
+from limbeck.errors import InputError
+from limbeck.students.generative.causal import CausalGenerator
+from limbeck.students.generative.generator import SETTINGS, VERSION, SavedGenerator, quiet
+from limbeck.students.generative.seq2seq import Seq2SeqGenerator, drop_pooler, widen
+from limbeck.students.generative.vocabulary import Vocabulary
+
+#: The names of the views that come with the library.
+VIEW_NAMES = ("title", "body", "pseudo-query")
+STARTS = ("auto", "seq2seq", "encoder-decoder", "causal")
+
+
+def load_generator(
+    name: str | Path = DEFAULT_BACKBONE,
+    *,
+    start: str = "auto",
+    views: Sequence[str] = VIEW_NAMES,
+    max_query_length: int = 64,
+    seed: int = 0,
+    device: str | None = None,
+) -> Seq2SeqGenerator | CausalGenerator:
+    """A generator at step 0, or one that was saved.
+
+    The markers of the views are added to its tokenizer, and embeddings for them to the model, where it does
+    not have them yet.
+
+    Args:
+        name: a folder that `save` wrote; or a folder, packaged name or hub id of any model of the
+            `transformers` library that generates, or of an encoder.
+        start: how a model becomes a generator. `"seq2seq"`: as it is (BART, T5); `"encoder-decoder"`: two
+            copies of an encoder, the second with a cross-attention that starts at random (Rothe et al.,
+            "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks", TACL 2020, section 3);
+            `"causal"`: a decoder-only model as it is; `"auto"`: what its configuration says. A saved
+            generator is what it was.
+        views: names of the views that it is to generate.
+        max_query_length: tokens of a query that are read; a saved generator has its own.
+        seed: of the parameters that start at random.
+        device: where the model lives; None takes the best there is.
+
+    Returns:
+        The generator, not in training mode.
+
+    Raises:
+        InputError: nothing can be loaded from there, it cannot become what `start` says, or its tokenizer
+            is not a fast one.
+
+    Example:
+        >>> generator = load_generator("all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> generator.kind  # doctest: +SKIP
+        'seq2seq'
+    """
+    if start not in STARTS:
+        raise InputError(f"the start is '{start}'", expected=f"one of {', '.join(STARTS)}")
+    place = locate_backbone(str(name))
+    settings = _settings(Path(place) / SETTINGS)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with quiet(), torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        torch.manual_seed(seed)
+        try:
+            vocabulary = Vocabulary(AutoTokenizer.from_pretrained(place))
+            config = AutoConfig.from_pretrained(place)
+            kind = {"seq2seq": "seq2seq", "causal": "causal"}[settings["kind"]] if settings else start
+            model = _load(
+                place,
+                _chosen(config, str(name)) if kind == "auto" else kind,
+                vocabulary,
+                complete=settings is not None,
+            )
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(
+                f"no generator can be loaded from '{name}': {(str(error).splitlines() or [''])[0]}",
+                expected="a model of the transformers library that generates, or an encoder",
+            ) from error
+        vocabulary.add_markers(views)
+        widen(model, len(vocabulary))
+    generator: type[SavedGenerator] = Seq2SeqGenerator if model.config.is_encoder_decoder else CausalGenerator
+    if settings:
+        max_query_length = settings["max_query_length"]
+    made = generator(model.float().to(device).eval(), vocabulary, max_query_length)
+    assert isinstance(made, Seq2SeqGenerator | CausalGenerator)  # noqa: S101  # for mypy
+    return made
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    """Of a saved generator; None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = settings["version"] == VERSION and settings["kind"] and settings["max_query_length"]
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise InputError(
+            "the settings of the generator cannot be read",
+            path=path,
+            expected=f"version {VERSION}",
+            remedy="train it again",
+        )
+    return settings
+
+
+def _chosen(config: Any, name: str) -> str:
+    if config.is_encoder_decoder:
+        return "seq2seq"
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "encoder-decoder"
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return "causal"
+    raise InputError(
+        f"'{name}' is a model of the type '{config.model_type}'",
+        expected="a sequence-to-sequence model, a decoder-only one, or an encoder",
+    )
+
+
+def _load(place: str, start: str, vocabulary: Vocabulary, *, complete: bool) -> Any:
+    if start == "encoder-decoder":
+        return _warm_started(place, vocabulary)
+    kind: Any = AutoModelForCausalLM if start == "causal" else AutoModelForSeq2SeqLM
+    model, report = kind.from_pretrained(place, output_loading_info=True)
+    if complete and report["missing_keys"]:
+        raise InputError(
+            f"the saved generator lacks {len(report['missing_keys'])} of its weights",
+            path=place,
+            remedy="train it again",
+        )
+    if start == "seq2seq":
+        drop_pooler(model)
+    return model
+
+
+def _warm_started(place: str, vocabulary: Vocabulary) -> Any:
+    model = EncoderDecoderModel.from_encoder_decoder_pretrained(place, place)
+    tokenizer = vocabulary.tokenizer
+    starts = (tokenizer.cls_token_id, tokenizer.bos_token_id, vocabulary.padding)
+    for settings in (model.config, model.generation_config):
+        settings.decoder_start_token_id = next(token for token in starts if token is not None)
+        settings.pad_token_id = vocabulary.padding
+        settings.eos_token_id = tokenizer.sep_token_id
+    drop_pooler(model)
+    return model
