@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.students.generative.worlds import KINDS, World, load_tiny, make_world, save_tiny
+from tests.students.generative.worlds import (
+    KINDS,
+    NEW,
+    ODD,
+    PASSAGES,
+    World,
+    load_tiny,
+    make_world,
+    save_tiny,
+    trained_bart,
+)
 
 torch.set_num_threads(1)
 
@@ -26,6 +36,12 @@ def generator(request, tiny_paths):
 @pytest.fixture(scope="session")
 def bart(tiny_paths):
     return load_tiny(tiny_paths["bart"])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A model that finds each passage by its text."""
+    return load_tiny(trained_bart(tmp_path_factory.mktemp("trained"), [*PASSAGES, *ODD, *NEW]))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -24,7 +24,10 @@ from transformers import (
 from limbeck.data import Judgements, Passage, Passages, Queries, Query
 from limbeck.indexes.fm_index import Ragged
 from limbeck.students.generative.decoding import Generated
+from limbeck.students.generative.identifiers import BodyView, TitleView
 from limbeck.students.generative.model import load_generator
+from limbeck.students.generative.targets import GenerationTargets
+from limbeck.students.generative.training import GenerationSettings, train_generator
 from tests.tiny_models import VOCABULARY, tiny_config, tiny_tokenizer
 
 KINDS = ("bart", "t5", "bert", "qwen")
@@ -39,8 +42,18 @@ PASSAGES = [
 ]
 
 
+ODD = [
+    Passage("one", "queen"),
+    Passage("markers", "the <|title|> cat <|/body|> [SEP] dog", "<|/title|>"),
+    Passage("nothing", "\u0000\u0001", "\u0001"),
+    Passage("chinese", "红 green 中国 x", "蓝"),
+    Passage("same", "cat dog bird fish", "cat"),
+]
+NEW = [Passage("new", "king of the sea", "king"), Passage("other", "green tree")]
+
+
 def save_tiny(kind: str, folder: Path, *, dropout: float = 0.0, seed: int = 0) -> Path:
-    """Write a random model and the tests' WordPiece tokenizer, and return the folder."""
+    """Write a random model with a small tokenizer, and return the folder."""
     torch.manual_seed(seed)
     size = len(VOCABULARY)
     ids = {"pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 2}
@@ -68,13 +81,14 @@ def save_tiny(kind: str, folder: Path, *, dropout: float = 0.0, seed: int = 0) -
     else:
         model = Qwen2ForCausalLM(
             Qwen2Config(
-                vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                vocab_size=264, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
                 num_key_value_heads=1, intermediate_size=64, max_position_embeddings=128,
                 initializer_range=0.2, attention_dropout=dropout, **ids,
             )
         )  # fmt: skip
     model.save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    # The library reads a Qwen's tokenizer as a byte-level one, whatever was saved.
+    (byte_level_tokenizer() if kind == "qwen" else tiny_tokenizer()).save_pretrained(folder)
     return folder
 
 
@@ -83,7 +97,7 @@ def load_tiny(folder: Path, **options):
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer as BART's, whose merges make `cat` and `Ġcat`: words depend on the space before."""
+    """A byte-level tokenizer as BART's: its merges make `cat` and `Ġcat`, so words depend on their space."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("c", "a"), ("ca", "t"), ("Ġ", "cat"), ("Ġ", "a")]
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -100,11 +114,41 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def metaspace_tokenizer() -> PreTrainedTokenizerFast:
+    """A unigram tokenizer as T5's: a word's first piece begins with `▁`, and unknown characters are kept."""
+    pieces = ["<pad>", "</s>", "<unk>", "▁", "▁cat", "cat", "▁a", *"abcdefghijklmnopqrstuvwxyz中国京"]
+    raw = Tokenizer(models.Unigram([(piece, -1.0 - place / 99) for place, piece in enumerate(pieces)], 2))
+    raw.normalizer = normalizers.NFKC()
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.decoder = decoders.Metaspace()
+    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
 @dataclass(frozen=True)
 class World:
     passages: Passages
     queries: Queries
     judgements: Judgements
+
+
+def trained_bart(folder: Path, passages: Sequence[Passage]) -> Path:
+    """A model that has learnt by heart which title and body go with which text as a query."""
+    generator = load_tiny(save_tiny("bart", folder / "start"))
+    filled = [passage for passage in passages if passage.text.isprintable()]
+    examples = GenerationTargets.draw(
+        Judgements((passage.id, passage.id, 1) for passage in filled),
+        queries=Queries.write(folder / "q.arrow", [Query(passage.id, passage.text) for passage in filled]),
+        passages=Passages.write(folder / "p.arrow", filled),
+        views=[TitleView(), BodyView(max_length=4)],
+        vocabulary=generator.vocabulary,
+    )
+    settings = GenerationSettings(epochs=40, batch_size=8, learning_rate=3e-3, bf16=False, label_smoothing=0)
+    train_generator(generator, examples, settings=settings, work_dir=folder / "work")
+    generator.save(folder / "trained")
+    return folder / "trained"
 
 
 def make_world(folder: Path) -> World:
@@ -125,8 +169,8 @@ def make_world(folder: Path) -> World:
 def plain_search(generator, passages: Sequence[Sequence[int]], queries, views, markers, beams) -> Generated:
     """The rule of `decoding`, said again without an index, a cache or a batch.
 
-    The model reads every prefix from its beginning. What may follow a prefix is looked up in a full-width mask
-    that is made by looking at every place of every passage.
+    The model reads every prefix from its beginning. What may follow a prefix is a full-width mask,
+    made by looking at every place of every passage.
     """
     rows, first = [], []
     for number, query in enumerate(queries):
@@ -158,7 +202,7 @@ def _plain_view(generator, passages, query, view, markers, beams) -> Iterator[tu
             chances = _next(generator, query, marker.start, prefix)
             mask = np.full(len(chances), -np.inf)
             allowed = [token for token in counts if token != generator.vocabulary.unknown]
-            mask[[token for token in allowed if view.whole or token not in banned]] = 0
+            mask[[token for token in allowed if (view.whole and length) or token not in banned]] = 0
             for token in np.flatnonzero(np.isfinite(chances + mask)).tolist():
                 sum_ = score + float(chances[token])
                 candidates.append((-sum_, slot, token, prefix, score, counts[token]))

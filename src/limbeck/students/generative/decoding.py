@@ -10,7 +10,7 @@ The rule, which a plain search with full-width masks follows as well (tests/stud
   slot, then by token.
 - A view that is generated whole starts with its start marker. Its end marker finishes a candidate that is
   among the row's best `beams`; the identifier's log-probability is that of its tokens, without the marker.
-  The best `beams` of the others go on.
+  The best `beams` of the others go on. An identifier has at least one token.
 - In a view that may start and stop anywhere the best `beams` go on, and each of them, at every length, is an
   identifier. Markers never take part.
 - No identifier contains the tokenizer's unknown token, which stands for many different words.
@@ -202,7 +202,9 @@ class _Search:
 
     def _forbid(self, scores: NDArray[np.float32], whole: NDArray[np.bool_]) -> None:
         scores[:, self.unknown] = -np.inf
-        scores[np.ix_(~whole, np.array(self.markers))] = -np.inf
+        # At first no marker at all: an identifier has at least one token.
+        rows = ~whole if self.length else np.ones(len(whole), np.bool_)
+        scores[np.ix_(rows, np.array(self.markers))] = -np.inf
 
     def _candidates(self, scores: NDArray[np.float32]) -> tuple[_Candidates, Intervals]:
         # One more than the beams: the end marker takes no slot.
