@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.indexes.fm_index.part import Part, ragged
+from limbeck.indexes.fm_index.part import Part
+from limbeck.indexes.fm_index.ragged import Ragged
 
 VOCABULARY, LENGTH, ROWS, BEAMS, K = 50_000, 100, 150, 300, 15
 DEPTHS = (1, 2, 3, 5)
@@ -165,7 +166,7 @@ class Bench:
         passages = self.generator.integers(0, len(self.corpus), rows)
         offsets = self.generator.integers(0, LENGTH - depth + 1, rows)
         runs = [self.corpus[p, o : o + depth] for p, o in zip(passages, offsets, strict=True)]
-        return self.part.find(*ragged(runs)), np.full(rows, depth, np.int32)
+        return self.part.find(Ragged.from_rows(runs)), np.full(rows, depth, np.int32)
 
     def continuations(self, published: Sequence[float | None]) -> list[Figure]:
         """What may follow, at each depth."""

@@ -7,7 +7,7 @@ from bisect import bisect_right
 import numpy as np
 
 from limbeck.indexes.fm_index.aggregation import ScoredPart
-from limbeck.indexes.fm_index.layout import BLOCK_SHIFT, PartArrays
+from limbeck.indexes.fm_index.kernels.layout import BLOCK_SHIFT, PartArrays
 
 
 def occurrences(passage, identifier):

@@ -16,7 +16,8 @@ import pytest
 from limbeck.errors import InputError
 from limbeck.indexes.fm_index import file_format
 from limbeck.indexes.fm_index.file_format import Checksum, checksum, note_path
-from limbeck.indexes.fm_index.part import Part, ragged
+from limbeck.indexes.fm_index.part import Part
+from limbeck.indexes.fm_index.ragged import Ragged
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WORDS = [[3, 1, 4, 1, 5], [9, 2, 6], [], [3, 1, 4, 2**32 - 1]]
@@ -31,7 +32,7 @@ def path(tmp_path):
 
 def test_opens_again(path):
     part = Part.open(path, verify=True)
-    assert part.counts(part.find(*ragged([[3, 1, 4], [1], [7]]))).tolist() == [2, 3, 0]
+    assert part.counts(part.find(Ragged.from_rows([[3, 1, 4], [1], [7]]))).tolist() == [2, 3, 0]
     assert part.size_bytes == path.stat().st_size
 
 
@@ -125,6 +126,7 @@ import numpy as np
 from limbeck.errors import InputError
 from limbeck.indexes.fm_index import file_format
 from limbeck.indexes.fm_index.part import Part
+from limbeck.indexes.fm_index.ragged import Ragged
 
 path, generator = Path(sys.argv[1]), np.random.default_rng(int(sys.argv[2]))
 sound = path.read_bytes()
@@ -155,7 +157,7 @@ for trial in range(int(sys.argv[3])):
         part.counts(intervals, gone)
         part.passage_counts(bounds, gone)
         part.locate(bounds, gone)
-    part.find(generator.integers(0, 500, 60).astype(np.uint32), np.arange(0, 61, 3))
+    part.find(Ragged(np.arange(0, 61, 3), generator.integers(0, 500, 60).astype(np.uint32)))
     part.extract(np.arange(part.passage_count))
     part.ranks_of_passages([0])
     part.ranks_of_passages(np.arange(part.passage_count))

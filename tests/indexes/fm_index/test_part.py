@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import InputError
-from limbeck.indexes.fm_index.part import Part, ragged
+from limbeck.indexes.fm_index.part import Part
+from limbeck.indexes.fm_index.ragged import Ragged
 from tests.indexes.fm_index.brute_force import (
     LARGEST,
     BruteForce,
@@ -30,7 +31,7 @@ def built(passages, numbers=0):
 
 
 def searched(part, identifiers):
-    return part.find(*ragged(identifiers)), np.array([len(run) for run in identifiers], np.int32)
+    return part.find(Ragged.from_rows(identifiers)), np.array([len(run) for run in identifiers], np.int32)
 
 
 def rows_of(offsets, *columns):

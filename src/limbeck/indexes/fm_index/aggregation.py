@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from limbeck.errors import InputError
-from limbeck.indexes.fm_index.aggregation_kernels import Entries, first_stage, mark_first
-from limbeck.indexes.fm_index.candidate_kernels import second_stage
+from limbeck.indexes.fm_index.kernels.candidates import second_stage
+from limbeck.indexes.fm_index.kernels.scoring import Entries, first_stage, mark_first
 from limbeck.indexes.fm_index.ragged import Ragged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
 
 T = TypeVar("T")
 

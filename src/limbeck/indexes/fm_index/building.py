@@ -13,14 +13,15 @@ from array import array
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from limbeck.errors import InputError
 from limbeck.files import make_folder
 from limbeck.indexes.fm_index.file_format import write_sections
-from limbeck.indexes.fm_index.layout import BLOCK_SHIFT, DEPTHS, POSITION_LIMIT, WIDE_CHILDREN
-from limbeck.indexes.fm_index.sorting import sort_buckets
-from limbeck.indexes.fm_index.suffix_array import PADDING, ROUNDS, double_prefixes, place_by_first
+from limbeck.indexes.fm_index.kernels.encoding import encode, mark_seen
+from limbeck.indexes.fm_index.kernels.layout import BLOCK_SHIFT, DEPTHS, POSITION_LIMIT, WIDE_CHILDREN
+from limbeck.indexes.fm_index.kernels.sorting import sort_buckets
+from limbeck.indexes.fm_index.kernels.suffix_array import PADDING, ROUNDS, double_prefixes, place_by_first
+from limbeck.indexes.fm_index.ragged import token_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,78 +33,6 @@ _CHUNK = 1 << 21
 _TABLE = 1 << 22
 """Ids below this are looked up in a table while building; larger ones are searched for."""
 _ROOM = 1 << 19
-TOKEN_LIMIT = 2**32
-
-
-def as_tokens(passage: Sequence[int] | NDArray[Any], what: str) -> NDArray[np.uint32]:
-    """Token ids as uint32 (tokens,).
-
-    Raises:
-        InputError: not a flat sequence of whole numbers from 0 to 2**32 - 1; `what` names it.
-    """
-    tokens = np.asarray(passage)
-    if tokens.dtype == np.uint32 and tokens.ndim == 1:
-        return tokens
-    if tokens.ndim == 1 and len(tokens) == 0:
-        return np.empty(0, np.uint32)
-    expected = "token ids, whole numbers from 0 to 4294967295"
-    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        raise InputError(f"{what} is not a sequence of whole numbers", expected=expected)
-    if tokens.min() < 0 or tokens.max() >= TOKEN_LIMIT:
-        wrong = tokens[(tokens < 0) | (tokens >= TOKEN_LIMIT)][0]
-        raise InputError(f"{what} has the token id {wrong}", expected=expected)
-    return tokens.astype(np.uint32)
-
-
-@njit(nogil=True, cache=True)
-def _see(tokens: NDArray[np.uint32], seen: NDArray[np.bool_]) -> bool:  # pragma: no cover - compiled
-    """Marks the ids of tokens (n,) in `seen` (table,); whether some are beyond it."""
-    beyond = False
-    size = np.uint32(len(seen))
-    for token in tokens:
-        if token < size:
-            seen[token] = True
-        else:
-            beyond = True
-    return beyond
-
-
-@njit(nogil=True, cache=True)
-def _encode(  # noqa: PLR0917
-    tokens: NDArray[np.uint32],
-    starts: NDArray[np.uint32],
-    passage: int,
-    position: int,
-    table: NDArray[np.uint32],
-    alphabet: NDArray[np.uint32],
-    text: NDArray[Any],
-) -> tuple[int, int]:  # pragma: no cover - compiled
-    """Writes the codes of tokens (n,) into `text` from `position` on, passing over passage ends.
-
-    Args:
-        tokens: ids, all in the alphabet.
-        starts: (passages + 1,), where each passage starts in the text.
-        passage: the passage in which `position` lies.
-        position: where the first code goes.
-        table: (ids,), the codes of small ids.
-        alphabet: (codes,), all ids, ascending.
-        text: (length + PADDING,) zeros; written to.
-
-    Returns:
-        The passage and position to go on with.
-    """
-    small = len(table)
-    for index in range(len(tokens)):
-        while position + 1 >= starts[passage + 1]:  # at an end: the 0 stays
-            position += 1
-            passage += 1
-        token = np.int64(tokens[index])
-        if token < small:
-            text[position] = table[token]
-        else:
-            text[position] = np.searchsorted(alphabet, np.uint32(token)) + 1
-        position += 1
-    return passage, position
 
 
 class PartBuilder:
@@ -123,7 +52,7 @@ class PartBuilder:
         self._filled = 0
         self._lengths = array("q")
         self._seen = np.zeros(_TABLE, np.bool_)
-        self._large = np.empty(0, np.uint32)
+        self._large: list[NDArray[np.uint32]] = []
 
     @property
     def passage_count(self) -> int:
@@ -136,10 +65,9 @@ class PartBuilder:
         Raises:
             InputError: ids that are not whole numbers from 0 to 2**32 - 1, or more than a part can hold.
         """
-        if not (isinstance(passage, np.ndarray) and passage.dtype == np.uint32 and passage.ndim == 1):
-            passage = as_tokens(passage, f"passage {self.passage_count}")
-        self._lengths.append(len(passage))
-        self._append(passage)
+        tokens = token_array(passage, name=f"passage {self.passage_count}")
+        self._lengths.append(len(tokens))
+        self._append(tokens)
 
     def add_many(self, tokens: NDArray[np.uint32], offsets: NDArray[np.int64]) -> None:
         """Adds passages at the speed of memory: passage i is tokens[offsets[i]:offsets[i + 1]]."""
@@ -170,11 +98,18 @@ class PartBuilder:
 
     def _close_chunk(self) -> None:
         chunk = self._chunk[: self._filled]
-        if _see(chunk, self._seen):
-            self._large = np.union1d(self._large, chunk[chunk >= _TABLE])
+        if mark_seen(chunk, self._seen):
+            self._see_large(chunk[chunk >= _TABLE])
         self._chunks.append(chunk)
         self._chunk = np.empty(_CHUNK, np.uint32)
         self._filled = 0
+
+    def _see_large(self, ids: NDArray[np.uint32]) -> None:
+        # Runs grow by merging with those of like size: an id is moved a few times, however many there are.
+        run = _distinct(ids)
+        while self._large and len(self._large[-1]) < 2 * len(run):
+            run = _distinct(np.concatenate([self._large.pop(), run]))
+        self._large.append(run)
 
     def write(self, path: Path, numbers: int | NDArray[np.int64] = 0) -> None:
         """Sorts what was added and writes the part; the builder is empty afterwards.
@@ -235,7 +170,12 @@ class PartBuilder:
 
     def _encode_all(self, starts: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.uint32]]:
         self._close_chunk()
-        alphabet = np.concatenate([np.flatnonzero(self._seen).astype(np.uint32), self._large])
+        alphabet = np.concatenate(
+            [
+                np.flatnonzero(self._seen).astype(np.uint32),
+                _distinct(np.concatenate([np.empty(0, np.uint32), *self._large])),
+            ]
+        )
         dtype = np.dtype("uint16" if len(alphabet) < 2**16 else "uint32")
         text = np.zeros(int(starts[-1]) + PADDING, dtype)
         table = np.zeros(int(alphabet[alphabet < _TABLE].max(initial=0)) + 1, np.uint32)
@@ -245,8 +185,16 @@ class PartBuilder:
         self._chunks.reverse()
         while self._chunks:  # each is let go when it has been read
             chunk = self._chunks.pop()
-            passage, position = _encode(chunk, starts, passage, position, table, alphabet, text)
+            passage, position = encode(chunk, starts, passage, position, table, alphabet, text)
         return text, alphabet
+
+
+def _distinct(ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Each id once, ascending. NumPy's own function hashes, and takes seconds."""
+    ids = np.sort(ids, kind="stable")  # quick with runs that are in order
+    new = np.ones(len(ids), np.bool_)
+    np.not_equal(ids[1:], ids[:-1], out=new[1:])
+    return ids[new]
 
 
 class Pieces:

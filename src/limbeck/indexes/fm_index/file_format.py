@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numba import njit
 
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
+from limbeck.indexes.fm_index.kernels.checksum import mix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,23 +42,6 @@ _TICK_NS = 20_000_000
 _HEADER_BYTES = 4096
 _REBUILD = "build the index again, or copy the file again"
 _DTYPES = ("uint16", "uint32", "int64")
-
-
-@njit(nogil=True, cache=True)
-def _mix(words: NDArray[np.uint64], lanes: NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
-    """Takes words (8 * n,) into the eight lanes."""
-    prime = np.uint64(0x9E3779B97F4A7C15)
-    a, b, c, d, e, f, g, h = lanes
-    for index in range(0, len(words), 8):
-        a = (a ^ words[index]) * prime
-        b = (b ^ words[index + 1]) * prime
-        c = (c ^ words[index + 2]) * prime
-        d = (d ^ words[index + 3]) * prime
-        e = (e ^ words[index + 4]) * prime
-        f = (f ^ words[index + 5]) * prime
-        g = (g ^ words[index + 6]) * prime
-        h = (h ^ words[index + 7]) * prime
-    lanes[:] = (a, b, c, d, e, f, g, h)
 
 
 class Checksum:
@@ -79,18 +62,18 @@ class Checksum:
             view = view[missing:]
             if len(self._rest) < 64:
                 return
-            _mix(np.frombuffer(self._rest, np.uint64), self._lanes)
+            mix(np.frombuffer(self._rest, np.uint64), self._lanes)
             self._rest = b""
         whole = len(view) & ~63
         if whole:
-            _mix(np.frombuffer(view[:whole], np.uint64), self._lanes)
+            mix(np.frombuffer(view[:whole], np.uint64), self._lanes)
         self._rest = bytes(view[whole:])
 
     def value(self) -> int:
         """The checksum of all bytes so far."""
         lanes = self._lanes.copy()
         if self._rest:
-            _mix(np.frombuffer(self._rest.ljust(64, b"\0"), np.uint64), lanes)
+            mix(np.frombuffer(self._rest.ljust(64, b"\0"), np.uint64), lanes)
         result = self._bytes
         for lane in lanes.tolist():
             result = ((result ^ lane) * 0x100000001B3 + (result >> 29)) % 2**64

@@ -250,7 +250,7 @@ class IdentifierIndex:
         snapshot = self._snapshot
         if not isinstance(identifiers, Ragged):
             identifiers = Ragged.from_rows(identifiers, name="identifier")
-        bounds = [part.part.find(identifiers.values, identifiers.offsets) for part in snapshot.parts]
+        bounds = [part.part.find(identifiers) for part in snapshot.parts]
         return _intervals(snapshot, bounds, identifiers.lengths.astype(np.int32))
 
     def extend(self, intervals: Intervals, tokens: ArrayLike) -> Intervals:
@@ -383,7 +383,7 @@ class IdentifierIndex:
         snapshot = self._snapshot
         if not isinstance(identifiers, Ragged):
             identifiers = Ragged.from_rows(identifiers, name="identifier")
-        bounds = [part.part.find(identifiers.values, identifiers.offsets) for part in snapshot.parts]
+        bounds = [part.part.find(identifiers) for part in snapshot.parts]
         counts = np.zeros(len(identifiers), np.int64)
         for part, found in zip(snapshot.parts, bounds, strict=True):
             counts += part.part.counts(found, part.dead)

@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limbeck.errors import InputError
-from limbeck.indexes.fm_index.building import PartBuilder, as_tokens
+from limbeck.indexes.fm_index.building import PartBuilder
 from limbeck.indexes.fm_index.file_format import SectionFile
-from limbeck.indexes.fm_index.layout import DEPTHS, PartArrays
-from limbeck.indexes.fm_index.occurrences import (
+from limbeck.indexes.fm_index.kernels.layout import DEPTHS, PartArrays
+from limbeck.indexes.fm_index.kernels.occurrences import (
     count_passages,
     extract_rows,
     locate_rows,
     scan_ranks,
     search_ranks,
 )
-from limbeck.indexes.fm_index.prefixes import continue_rows, extend_rows, find_rows, live_rows
-from limbeck.indexes.fm_index.top_k import top_k_rows
+from limbeck.indexes.fm_index.kernels.prefixes import continue_rows, extend_rows, find_rows, live_rows
+from limbeck.indexes.fm_index.kernels.top_k import top_k_rows
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from limbeck.indexes.fm_index.ragged import Ragged
 
 NO_DEAD = np.empty(0, np.uint32)
 NO_DEAD.flags.writeable = False
@@ -48,7 +50,7 @@ class Part:
 
     Example:
         >>> part = Part.build("part", [[3, 1, 4], [1, 5]], numbers=0)
-        >>> bounds = part.find(*ragged([[1]]))
+        >>> bounds = part.find(Ragged.from_rows([[1]]))
         >>> part.continuations(bounds, np.ones(1, np.int32))[1]
         array([4, 5], dtype=uint32)
     """
@@ -136,25 +138,21 @@ class Part:
             depths: (rows,).
             tokens: (rows,); an id that occurs nowhere follows nothing.
         """
-        return _array(
-            extend_rows(self.arrays, _bounds(bounds), _depths(depths), np.asarray(tokens, np.int64))
-        )
+        return extend_rows(self.arrays, _bounds(bounds), _depths(depths), np.asarray(tokens, np.int64))
 
-    def find(self, tokens: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """The intervals (rows, 2) of identifiers: row i is tokens[offsets[i]:offsets[i + 1]]."""
-        return _array(
-            find_rows(self.arrays, np.ascontiguousarray(tokens, np.uint32), np.asarray(offsets, np.int64))
-        )
+    def find(self, identifiers: Ragged) -> NDArray[np.uint32]:
+        """The intervals (rows, 2) of identifiers."""
+        return find_rows(self.arrays, identifiers.values, identifiers.offsets)
 
     def counts(self, bounds: NDArray[np.uint32], dead: NDArray[np.uint32] = NO_DEAD) -> NDArray[np.int64]:
         """Live occurrences of each interval, (rows,)."""
-        return _array(live_rows(_bounds(bounds), _dead(dead)))
+        return live_rows(_bounds(bounds), _dead(dead))
 
     def passage_counts(
         self, bounds: NDArray[np.uint32], dead: NDArray[np.uint32] = NO_DEAD
     ) -> NDArray[np.int64]:
         """Distinct passages with a live occurrence, (rows,). Takes time in proportion to the occurrences."""
-        return _array(count_passages(self.arrays, _bounds(bounds), _dead(dead)))
+        return count_passages(self.arrays, _bounds(bounds), _dead(dead))
 
     # Continuations
 
@@ -273,10 +271,10 @@ class Part:
         if tokens < self.token_count // 256:
             enough, ranks = search_ranks(self.arrays, rows, 4 * self.token_count)
             if enough:
-                return np.sort(_array(ranks))
+                return np.sort(ranks)
         deleted = np.zeros(self.passage_count, np.bool_)
         deleted[rows] = True
-        return _array(scan_ranks(self.arrays, deleted))
+        return scan_ranks(self.arrays, deleted)
 
     def _passages(self, passages: ArrayLike) -> NDArray[np.int64]:
         rows = np.atleast_1d(np.asarray(passages, np.int64))
@@ -286,27 +284,6 @@ class Part:
                 f"there is no passage {wrong}", path=self.path, expected=f"0 to {self.passage_count - 1}"
             )
         return np.ascontiguousarray(rows)
-
-
-def ragged(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Token sequences as one array: tokens (total,) uint32 and offsets (rows + 1,).
-
-    Raises:
-        InputError: a row that is not token ids.
-
-    Example:
-        >>> ragged([[7, 8], [9]])
-        (array([7, 8, 9], dtype=uint32), array([0, 2, 3]))
-    """
-    arrays = [as_tokens(row, f"row {index}") for index, row in enumerate(rows)]
-    offsets = np.zeros(len(arrays) + 1, np.int64)
-    np.cumsum([len(row) for row in arrays], out=offsets[1:])
-    return (np.concatenate(arrays) if arrays else np.empty(0, np.uint32)), offsets
-
-
-def _array(values: Any) -> NDArray[Any]:
-    result: NDArray[Any] = values
-    return result
 
 
 def _bounds(bounds: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -25,7 +25,7 @@ from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index.building import PartBuilder
 from limbeck.indexes.fm_index.file_format import note_path
-from limbeck.indexes.fm_index.layout import POSITION_LIMIT
+from limbeck.indexes.fm_index.kernels.layout import POSITION_LIMIT
 from limbeck.indexes.fm_index.locking import locked, locked_if_free
 from limbeck.indexes.fm_index.manifest import NAME, Manifest, PartEntry, file_checksum
 from limbeck.indexes.fm_index.part import Part

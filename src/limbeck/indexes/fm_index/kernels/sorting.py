@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 
-from limbeck.indexes.fm_index.layout import DEPTHS, WIDE_CHILDREN, WIDE_SIZE
-from limbeck.indexes.fm_index.suffix_array import ROUNDS, read_keys, sort_by_key
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.layout import DEPTHS, WIDE_CHILDREN, WIDE_SIZE
+from limbeck.indexes.fm_index.kernels.suffix_array import ROUNDS, read_keys, sort_by_key
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sort_buckets(  # noqa: PLR0917
     text: NDArray[Any],
     suffixes: NDArray[np.uint32],
@@ -28,7 +29,7 @@ def sort_buckets(  # noqa: PLR0917
     lows: NDArray[np.uint32],
     sizes: NDArray[np.uint32],
     filled: NDArray[np.int64],
-) -> tuple[int, NDArray[np.int64]]:  # pragma: no cover - compiled
+) -> tuple[int, NDArray[np.uint32]]:  # pragma: no cover - compiled
     """Sorts buckets from `bucket` on until the room for children may not last for the next one.
 
     Args:
@@ -54,7 +55,7 @@ def sort_buckets(  # noqa: PLR0917
     groups = np.empty((largest // 2 + 1, 2), np.int64)
     ties = np.empty((largest // 2 + 1, 2), np.int64)
     runs = np.empty((2, largest // WIDE_SIZE + 2, 2), np.int64)
-    left = np.empty((64, 2), np.int64)
+    left = np.empty((64, 2), np.uint32)
     left_over = 0
     while bucket + 1 < len(bucket_starts):
         low, high = bucket_starts[bucket], bucket_starts[bucket + 1]
@@ -83,7 +84,7 @@ def sort_buckets(  # noqa: PLR0917
                 break
         for group in range(count):
             if left_over == len(left):
-                grown = np.empty((2 * left_over, 2), np.int64)
+                grown = np.empty((2 * left_over, 2), np.uint32)
                 grown[:left_over] = left
                 left = grown
             left[left_over] = groups[group]
@@ -92,7 +93,7 @@ def sort_buckets(  # noqa: PLR0917
     return bucket, left[:left_over].copy()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _note_ties(  # noqa: PLR0917
     keys: NDArray[np.uint64], size: int, low: int, bits: int, ties: NDArray[np.int64], tied: int
 ) -> int:  # pragma: no cover - compiled
@@ -111,7 +112,7 @@ def _note_ties(  # noqa: PLR0917
     return tied
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write_children(  # noqa: PLR0917
     keys: NDArray[np.uint64],
     size: int,

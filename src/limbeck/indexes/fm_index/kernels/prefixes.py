@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import int64, njit, uint32
+from numba import int64, uint32
 
-from limbeck.indexes.fm_index.nodes import (
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.nodes import (
     children_of,
     code_of,
     find_node,
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def extend_rows(  # compiled functions take no keywords
     part: PartArrays,
     bounds: NDArray[np.uint32],
@@ -51,7 +52,7 @@ def extend_rows(  # compiled functions take no keywords
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def find_rows(
     part: PartArrays, tokens: NDArray[np.uint32], offsets: NDArray[np.int64]
 ) -> NDArray[np.uint32]:  # pragma: no cover - compiled
@@ -68,7 +69,7 @@ def find_rows(
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def live_rows(
     bounds: NDArray[np.uint32], dead: NDArray[np.uint32]
 ) -> NDArray[np.int64]:  # pragma: no cover - compiled
@@ -79,7 +80,7 @@ def live_rows(
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count_live_children(
     firsts: NDArray[np.uint32], first: int, last: int, high: int, dead: NDArray[np.uint32]
 ) -> int:  # pragma: no cover - compiled
@@ -97,7 +98,7 @@ def _count_live_children(
     return found
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _skip(dead: NDArray[np.uint32], at: int, end: int) -> int:  # pragma: no cover - compiled
     """The first index from `at` on of ascending `dead` with an entry >= end, by galloping."""
     size, stride = len(dead), 1
@@ -107,7 +108,7 @@ def _skip(dead: NDArray[np.uint32], at: int, end: int) -> int:  # pragma: no cov
     return lower_bound(dead, end, at, min(at + stride - 1, size))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _copy_children(  # noqa: PLR0917
     alphabet: NDArray[np.uint32],
     codes: NDArray[Any],
@@ -133,7 +134,7 @@ def _copy_children(  # noqa: PLR0917
     counts[size - 1] = high - int64(firsts[size - 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write_children(  # noqa: PLR0917
     part: PartArrays,
     codes: NDArray[Any],
@@ -171,7 +172,7 @@ def _write_children(  # noqa: PLR0917
         at = after
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def plan_rows(
     part: PartArrays, bounds: NDArray[np.uint32], depths: NDArray[np.int32], dead: NDArray[np.uint32]
 ) -> tuple[
@@ -219,7 +220,7 @@ def plan_rows(
     return offsets, places, codes, firsts
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def write_rows(  # noqa: PLR0917
     part: PartArrays,
     bounds: NDArray[np.uint32],

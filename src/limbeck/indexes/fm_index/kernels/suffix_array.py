@@ -13,7 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import int64, njit, uint64
+from numba import int64, uint64
+
+from limbeck.indexes.fm_index.kernels.compiling import compiled
 
 if TYPE_CHECKING:
     from typing import Any
@@ -28,7 +30,7 @@ _RADIX = 768
 """Longer runs are sorted by digits: linear whatever the keys are."""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def place_by_first(
     text: NDArray[Any], length: int, counts: NDArray[np.int64], suffixes: NDArray[np.uint32]
 ) -> None:  # pragma: no cover - compiled
@@ -53,7 +55,7 @@ def place_by_first(
             places[code] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def read_keys(
     text: NDArray[Any],
     positions: NDArray[np.uint32],
@@ -83,7 +85,7 @@ def read_keys(
             keys[index] = (a << bits) | (b if a != zero else zero)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _insertion_sort(
     keys: NDArray[np.uint64], values: NDArray[np.uint32], low: int, high: int
 ) -> None:  # pragma: no cover - compiled
@@ -100,7 +102,7 @@ def _insertion_sort(
         values[place] = value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _quicksort(
     keys: NDArray[np.uint64], values: NDArray[np.uint32], low: int, high: int
 ) -> None:  # pragma: no cover - compiled
@@ -141,7 +143,7 @@ def _quicksort(
         low, high = stack[depth, 0], stack[depth, 1]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sort_values(values: NDArray[np.uint32], low: int, high: int) -> None:  # pragma: no cover - compiled
     """Sorts positions [low, high) ascending, when they are not so already."""
     for index in range(low + 1, high):
@@ -150,7 +152,7 @@ def _sort_values(values: NDArray[np.uint32], low: int, high: int) -> None:  # pr
             return
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _radix_sort(  # noqa: PLR0917
     keys: NDArray[np.uint64],
     values: NDArray[np.uint32],
@@ -190,7 +192,7 @@ def _radix_sort(  # noqa: PLR0917
         values[low:high] = spare_values[low:high]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sort_by_key(
     keys: NDArray[np.uint64],
     values: NDArray[np.uint32],
@@ -224,21 +226,23 @@ def sort_by_key(
         low = high
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _place_group(  # noqa: PLR0917
     keys: NDArray[np.uint64],
+    positions: NDArray[np.uint32],
     size: int,
     low: int,
     suffixes: NDArray[np.uint32],
     ranks: NDArray[np.uint32],
-    left: NDArray[np.int64],
+    left: NDArray[np.uint32],
     tied: int,
-) -> tuple[NDArray[np.int64], int]:  # pragma: no cover - compiled
+) -> tuple[NDArray[np.uint32], int]:  # pragma: no cover - compiled
     """Puts a sorted group in its place.
 
     Args:
-        keys: (capacity,), the rank of what follows (plus 1; 0 at an end) and the position, 32 bits each.
-        size: how many keys.
+        keys: (capacity,), the rank of what follows each suffix, plus 1; 0 at an end.
+        positions: (capacity,), the suffixes.
+        size: how many they are.
         low: the rank of the first.
         suffixes: (tokens,), written to.
         ranks: (length + PADDING,), the rank of each position, or the first rank of its group; written to.
@@ -250,18 +254,17 @@ def _place_group(  # noqa: PLR0917
     """
     begin = 0
     while begin < size:
-        top = keys[begin] >> uint64(32)
+        key = keys[begin]
         end = begin + 1
-        while end < size and keys[end] >> uint64(32) == top:
+        while end < size and keys[end] == key:
             end += 1
-        is_tied = end - begin > 1 and top != uint64(0)
+        is_tied = end - begin > 1 and key != uint64(0)
         for index in range(begin, end):
-            position = int64(keys[index] & uint64(0xFFFFFFFF))
-            suffixes[low + index] = position
-            ranks[position] = low + (begin if is_tied else index)
+            suffixes[low + index] = positions[index]
+            ranks[positions[index]] = low + (begin if is_tied else index)
         if is_tied:
             if tied == len(left):
-                grown = np.empty((2 * tied, 2), np.int64)
+                grown = np.empty((2 * tied + 64, 2), np.uint32)
                 grown[:tied] = left
                 left = grown
             left[tied, 0], left[tied, 1] = low + begin, low + end
@@ -270,18 +273,18 @@ def _place_group(  # noqa: PLR0917
     return left, tied
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def double_prefixes(
     text: NDArray[Any],
     suffixes: NDArray[np.uint32],
-    groups: NDArray[np.int64],
+    groups: NDArray[np.uint32],
     depth: int,
 ) -> None:  # pragma: no cover - compiled
     """Finishes what is tied after `depth` codes, none of which ends a passage.
 
     Args:
         text: (length + PADDING,) codes.
-        suffixes: (tokens,), sorted but for the tied groups; written to.
+        suffixes: (tokens,), sorted but for the tied groups, which have ascending positions; written to.
         groups: (tied, 2), the ranks at which each tied group begins and ends, ascending.
         depth: how many codes the members of a group share.
     """
@@ -290,24 +293,25 @@ def double_prefixes(
         ranks[suffixes[rank]] = rank
     largest = 0
     for group in range(len(groups)):
-        low, high = groups[group]
+        low, high = int64(groups[group, 0]), int64(groups[group, 1])
         largest = max(largest, high - low)
         for rank in range(low, high):
             ranks[suffixes[rank]] = low
-    keys = np.empty(largest, np.uint64)
+    keys, spare_keys = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
+    positions, spare_positions = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
     while len(groups):
-        left = np.empty((len(groups), 2), np.int64)
+        left = np.empty((len(groups), 2), np.uint32)
         tied = 0
         for group in range(len(groups)):
-            low, high = groups[group]
+            low, high = int64(groups[group, 0]), int64(groups[group, 1])
             size = high - low
             for index in range(size):
-                position = int64(suffixes[low + index])
-                key = uint64(0)  # an ended suffix: position decides
-                if text[position + depth] != 0:
-                    key = uint64(ranks[position + depth]) + uint64(1)
-                keys[index] = (key << uint64(32)) | uint64(position)
-            keys[:size] = np.sort(keys[:size])
-            left, tied = _place_group(keys, size, low, suffixes, ranks, left, tied)
-        groups = left[:tied].copy()
+                positions[index] = suffixes[low + index]
+                following = int64(positions[index]) + depth
+                keys[index] = uint64(0)  # an ended suffix: position decides
+                if text[following] != 0:
+                    keys[index] = uint64(ranks[following]) + uint64(1)
+            sort_by_key(keys, positions, spare_keys, spare_positions, size)
+            left, tied = _place_group(keys, positions, size, low, suffixes, ranks, left, tied)
+        groups = left[:tied]
         depth *= 2

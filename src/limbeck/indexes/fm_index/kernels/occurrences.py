@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import int64, njit, uint32
+from numba import int64, uint32
 
-from limbeck.indexes.fm_index.layout import BLOCK_SHIFT
-from limbeck.indexes.fm_index.nodes import live, lower_bound
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.layout import BLOCK_SHIFT
+from limbeck.indexes.fm_index.kernels.nodes import live, lower_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
 
 _FEW = 64
 """Up to this many passages are told apart by sorting them; more by marking them in a table."""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def passage_of(part: PartArrays, position: int) -> int:  # pragma: no cover - compiled
     """The passage in which a position of the text lies."""
     passages = len(part.starts) - 1
@@ -38,7 +39,7 @@ def passage_of(part: PartArrays, position: int) -> int:  # pragma: no cover - co
     return low
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sort_positions(values: NDArray[np.uint32], low: int, high: int) -> None:  # pragma: no cover - compiled
     """Sorts entries [low, high), ascending."""
     if high - low > 32:
@@ -52,7 +53,7 @@ def _sort_positions(values: NDArray[np.uint32], low: int, high: int) -> None:  #
         values[place] = value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def locate_rows(
     part: PartArrays, bounds: NDArray[np.uint32], dead: NDArray[np.uint32], limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:  # pragma: no cover - compiled
@@ -98,7 +99,7 @@ def locate_rows(
     return offsets, passages, places
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_passages(
     part: PartArrays, bounds: NDArray[np.uint32], dead: NDArray[np.uint32]
 ) -> NDArray[np.int64]:  # pragma: no cover - compiled
@@ -135,7 +136,7 @@ def count_passages(
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def extract_rows(
     part: PartArrays, passages: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:  # pragma: no cover - compiled
@@ -154,7 +155,7 @@ def extract_rows(
     return offsets, tokens
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _precedes(
     part: PartArrays, a: int, b: int, budget: int
 ) -> tuple[bool, int]:  # pragma: no cover - compiled
@@ -173,7 +174,7 @@ def _precedes(
     return a < b, budget
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def search_ranks(
     part: PartArrays, passages: NDArray[np.int64], budget: int
 ) -> tuple[bool, NDArray[np.uint32]]:  # pragma: no cover - compiled
@@ -214,7 +215,7 @@ def search_ranks(
     return True, ranks[:filled]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scan_ranks(
     part: PartArrays, deleted: NDArray[np.bool_]
 ) -> NDArray[np.uint32]:  # pragma: no cover - compiled

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import float32, int32, int64, njit, uint32
+from numba import float32, int32, int64, uint32
 
-from limbeck.indexes.fm_index.nodes import children_of, find_node, list_children, live
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.nodes import children_of, find_node, list_children, live
 
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
 
 
 _PIECE = 1024
@@ -26,7 +27,7 @@ _BLOCK = 64
 """So many are passed over at once when none is above the worst kept."""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sift_up(
     scores: NDArray[np.float32], children: NDArray[np.int64], place: int
 ) -> None:  # pragma: no cover - compiled
@@ -41,7 +42,7 @@ def _sift_up(
     scores[place], children[place] = score, child
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sift_down(
     scores: NDArray[np.float32], children: NDArray[np.int64], size: int, score: float, child: int
 ) -> None:  # pragma: no cover - compiled
@@ -61,7 +62,7 @@ def _sift_down(
     scores[place], children[place] = score, child
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _offer(  # compiled functions take no keywords
     heap: NDArray[np.float32], chosen: NDArray[np.int64], size: int, score: float, child: int
 ) -> int:  # pragma: no cover - compiled
@@ -74,7 +75,7 @@ def _offer(  # compiled functions take no keywords
     return size + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _gather(
     alphabet: NDArray[np.uint32],
     codes: NDArray[Any],
@@ -95,7 +96,7 @@ def _gather(
             found[child] = scores[min(token, last)]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _any_above(values: NDArray[np.float32], threshold: np.float32) -> bool:  # pragma: no cover - compiled
     """Whether one of the values (_BLOCK,) exceeds the threshold; the length is fixed: vector code."""
     above = int32(0)
@@ -104,7 +105,7 @@ def _any_above(values: NDArray[np.float32], threshold: np.float32) -> bool:  # p
     return bool(above > 0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _best_of(  # noqa: PLR0917  # compiled functions take no keywords
     alphabet: NDArray[np.uint32],
     codes: NDArray[Any],
@@ -145,13 +146,13 @@ def _best_of(  # noqa: PLR0917  # compiled functions take no keywords
     return size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _end(firsts: NDArray[np.uint32], child: int, last: int, high: int) -> int:  # pragma: no cover - compiled
     """Where the interval of a child ends: at the next one's first rank, or with its parent."""
     return int(int64(firsts[child + 1])) if child + 1 < last else high
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write_best(  # noqa: PLR0917
     alphabet: NDArray[np.uint32],
     codes: NDArray[Any],
@@ -176,7 +177,7 @@ def _write_best(  # noqa: PLR0917
         _sift_down(heap, chosen, size, heap[size], chosen[size])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def top_k_rows(  # noqa: PLR0917
     part: PartArrays,
     scores: NDArray[np.float32],

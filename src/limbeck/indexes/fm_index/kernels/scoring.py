@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from limbeck.indexes.fm_index.layout import BLOCK_SHIFT
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.layout import BLOCK_SHIFT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
 
     Int = int | np.int64
 
@@ -66,19 +67,19 @@ def _trailing_zeros(_context: Any, _word: Any) -> Any:  # pragma: no cover - com
     return types.int64(types.int64), generate
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def lowest_bit(word: Int) -> Int:  # pragma: no cover - compiled
     """The place of the lowest set bit of a word that is not 0."""
     return _trailing_zeros(word)  # type: ignore[call-arg]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def low_bits(count: Int) -> Int:  # pragma: no cover - compiled
     """A word whose `count` (0..64) lowest bits are set."""
     return np.int64(-1) if count == _WORD else (np.int64(1) << np.int64(count)) - np.int64(1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def is_free(covered: NDArray[np.int64], start: Int, stop: Int) -> bool:  # pragma: no cover - compiled
     """Whether none of the bits [start, stop) of `covered` (words,) is set."""
     first, last = start >> 6, (stop - 1) >> 6
@@ -89,7 +90,7 @@ def is_free(covered: NDArray[np.int64], start: Int, stop: Int) -> bool:  # pragm
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def cover(covered: NDArray[np.int64], start: Int, stop: Int) -> None:  # pragma: no cover - compiled
     """Set the bits [start, stop) of `covered` (words,)."""
     first, last = start >> 6, (stop - 1) >> 6
@@ -97,7 +98,7 @@ def cover(covered: NDArray[np.int64], start: Int, stop: Int) -> None:  # pragma:
         covered[word] |= low_bits(min(stop - (word << 6), _WORD)) & ~low_bits(max(start - (word << 6), 0))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def contribution(  # noqa: PLR0917  # compiled functions take no keywords
     codes: NDArray[np.int64], start: Int, stop: Int, weight: float, repetition: float, seen: Any, stamp: Int
 ) -> float:  # pragma: no cover - compiled
@@ -111,7 +112,7 @@ def contribution(  # noqa: PLR0917  # compiled functions take no keywords
     return weight * (1.0 - repetition + repetition * (new / (stop - start)))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def table_size(entries: Int) -> Int:  # pragma: no cover - compiled
     """A power of two that `entries` fill to a half at most."""
     size = 8
@@ -120,14 +121,14 @@ def table_size(entries: Int) -> Int:  # pragma: no cover - compiled
     return size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def table_place(key: Int, size: Int) -> Int:  # pragma: no cover - compiled
     """Where the search for `key` begins in a table of `size` (a power of two) places."""
     mixed = np.uint64(key) * _MULTIPLIER
     return np.int64(mixed >> np.uint64(32)) & (size - 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def mark_first(
     queries: NDArray[np.int64],
     offsets: NDArray[np.int64],
@@ -157,7 +158,7 @@ def mark_first(
     return first
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _same(
     offsets: NDArray[np.int64], tokens: NDArray[np.uint32], one: Int, other: Int
 ) -> bool:  # pragma: no cover - compiled
@@ -170,7 +171,7 @@ def _same(
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def passage_at(part: PartArrays, position: Int, length: Int) -> Int:  # pragma: no cover - compiled
     """The passage that holds the positions [position, position + length) of the text, or -1."""
     passages = len(part.starts) - 1
@@ -185,7 +186,7 @@ def passage_at(part: PartArrays, position: Int, length: Int) -> Int:  # pragma: 
     return row if position + length < stop <= len(part.text) else np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def passage_bounds(part: PartArrays, row: Int) -> tuple[Int, Int]:  # pragma: no cover - compiled
     """Where the text of a passage begins and where its end mark stands."""
     stop = np.int64(part.starts[row + 1]) - 1
@@ -194,7 +195,7 @@ def passage_bounds(part: PartArrays, row: Int) -> tuple[Int, Int]:  # pragma: no
     return min(np.int64(part.starts[row]), stop), stop
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def read_occurrences(
     part: PartArrays, entries: Entries, query: Int
 ) -> tuple[Any, Any, Any]:  # pragma: no cover - compiled
@@ -221,7 +222,7 @@ def read_occurrences(
     return entry_of, positions, rows
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def number_passages(
     rows: NDArray[np.int64], passages: Int, dead: NDArray[np.bool_]
 ) -> tuple[Any, Any]:  # pragma: no cover - compiled
@@ -258,7 +259,7 @@ def number_passages(
     return found[:count], np.cumsum(counts[: count + 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def gather(
     part: PartArrays, dead: NDArray[np.bool_], entries: Entries, query: Int
 ) -> tuple[Any, Any, Any, Any]:  # pragma: no cover - compiled
@@ -288,7 +289,7 @@ def gather(
     return rows, offsets, ranks, positions
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def best_of(
     scores: NDArray[np.float64], rows: NDArray[np.int64], limit: Int
 ) -> NDArray[np.int64]:  # pragma: no cover - compiled
@@ -313,7 +314,7 @@ def best_of(
     return chosen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def first_stage(  # noqa: PLR0917  # compiled functions take no keywords
     part: PartArrays,
     dead: NDArray[np.bool_],
@@ -367,7 +368,7 @@ def first_stage(  # noqa: PLR0917  # compiled functions take no keywords
     return counts, _joined(all_rows, counts), _joined(all_scores, counts)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _joined(pieces: Any, counts: NDArray[np.int64]) -> Any:  # pragma: no cover - compiled
     """The arrays of a list in one; its first is empty and only says the type."""
     joined = np.empty(counts.sum(), pieces[0].dtype)
@@ -378,7 +379,7 @@ def _joined(pieces: Any, counts: NDArray[np.int64]) -> Any:  # pragma: no cover 
     return joined
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _score_occurrences(  # noqa: PLR0917
     entries: Entries,
     ranks: NDArray[np.int64],

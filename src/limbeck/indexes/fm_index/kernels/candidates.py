@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from limbeck.indexes.fm_index.aggregation_kernels import (
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.scoring import (
     contribution,
     cover,
     is_free,
@@ -20,8 +20,8 @@ from limbeck.indexes.fm_index.aggregation_kernels import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.aggregation_kernels import Entries, Int
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.scoring import Entries, Int
 
 
 PAIRS = 1 << 13
@@ -49,13 +49,13 @@ class Trie(NamedTuple):
     nested: Int
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pair_place(first: Int, second: Int) -> Int:  # pragma: no cover - compiled
     """Where two codes stand in `Trie.pairs`."""
     return (first * 0x9E3B + second * 0x85EB) & (PAIRS - 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  # pragma: no cover - compiled
     """Put the entries of a query that the part knows into a trie; `roots` (codes + 1,) is zeros."""
     start, stop = entries.queries[query], entries.queries[query + 1]
@@ -93,7 +93,7 @@ def make_trie(entries: Entries, query: Int, roots: NDArray[np.int32]) -> Trie:  
     return Trie(roots, ends, inner, pairs, keys, children, _nesting(entries, query, trie))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def is_known(entries: Entries, entry: Int) -> bool:  # pragma: no cover - compiled
     """Whether the part has all tokens of an entry."""
     for place in range(entries.offsets[entry], entries.offsets[entry + 1]):
@@ -102,7 +102,7 @@ def is_known(entries: Entries, entry: Int) -> bool:  # pragma: no cover - compil
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def child_of(trie: Trie, node: Int, code: Int) -> Int:  # pragma: no cover - compiled
     """The child of a node along a code, or 0."""
     key = (node << np.int64(32)) | code
@@ -115,7 +115,7 @@ def child_of(trie: Trie, node: Int, code: Int) -> Int:  # pragma: no cover - com
     return np.int64(0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _nesting(entries: Entries, query: Int, trie: Trie) -> Int:  # pragma: no cover - compiled
     most = 1
     none = entries.queries[query + 1] - entries.queries[query]
@@ -133,7 +133,7 @@ def _nesting(entries: Entries, query: Int, trie: Trie) -> Int:  # pragma: no cov
     return most
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
     part: PartArrays,
     trie: Trie,
@@ -183,7 +183,7 @@ def find_entries(  # noqa: PLR0917  # compiled functions take no keywords
     present[none >> 6] &= ~(np.int64(1) << np.int64(none & 63))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def second_stage(  # noqa: PLR0917  # compiled functions take no keywords
     part: PartArrays,
     entries: Entries,
@@ -271,14 +271,14 @@ def second_stage(  # noqa: PLR0917  # compiled functions take no keywords
     return scores, counts, matched[:total], matched_at[:total], matched_with[:total]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _grown(values: Any, used: Int, more: Int) -> Any:  # pragma: no cover - compiled
     grown = np.empty(2 * (used + more), values.dtype)
     grown[:used] = values[:used]
     return grown
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count_entries(  # noqa: PLR0917
     entries: Entries,
     base: Int,

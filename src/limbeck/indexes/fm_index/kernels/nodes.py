@@ -9,29 +9,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import int64, njit
+from numba import int64
 
-from limbeck.indexes.fm_index.layout import DEPTHS, WIDE_SIZE
+from limbeck.indexes.fm_index.kernels.compiling import compiled
+from limbeck.indexes.fm_index.kernels.layout import DEPTHS, WIDE_SIZE
 
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from limbeck.indexes.fm_index.layout import PartArrays
+    from limbeck.indexes.fm_index.kernels.layout import PartArrays
 
 LINEAR = 48
 """Up to this many suffixes are scanned: their loads overlap, while those of a binary search wait."""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def symbol(part: PartArrays, rank: int, depth: int) -> int:  # pragma: no cover - compiled
     """The code `depth` tokens into the suffix of rank `rank`; 0 at its passage's end."""
     position = int64(part.suffixes[rank]) + depth
     return int(int64(part.text[position])) if position < len(part.text) else 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def lower_bound(values: NDArray[Any], value: int, low: int, high: int) -> int:  # pragma: no cover - compiled
     """The first index in [low, high) of ascending `values` (n,) with an entry >= value; else high."""
     while low < high:
@@ -43,7 +44,7 @@ def lower_bound(values: NDArray[Any], value: int, low: int, high: int) -> int:  
     return low
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def live(dead: NDArray[np.uint32], low: int, high: int) -> int:  # pragma: no cover - compiled
     """How many ranks in [low, high) are not in `dead` (ranks,), ascending."""
     if len(dead) == 0:
@@ -52,7 +53,7 @@ def live(dead: NDArray[np.uint32], low: int, high: int) -> int:  # pragma: no co
     return high - low - (lower_bound(dead, high, first, len(dead)) - first)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def code_of(alphabet: NDArray[np.uint32], token: int) -> int:  # pragma: no cover - compiled
     """The code of a token id; 0 when it occurs nowhere. `alphabet` (codes,) is ascending without repeats."""
     size = len(alphabet)
@@ -67,7 +68,7 @@ def code_of(alphabet: NDArray[np.uint32], token: int) -> int:  # pragma: no cove
     return place + 1 if int64(alphabet[place]) == token else 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def find_node(part: PartArrays, low: int, size: int, depth: int) -> int:  # pragma: no cover - compiled
     """The wide node of `depth` tokens that begins at rank `low`; -1 when there is none."""
     if depth >= DEPTHS or (size < WIDE_SIZE and depth > 0):
@@ -83,7 +84,7 @@ def find_node(part: PartArrays, low: int, size: int, depth: int) -> int:  # prag
     return base if int64(part.node_lows[base]) == low else -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def children_of(part: PartArrays, node: int) -> tuple[int, int]:  # pragma: no cover - compiled
     """The range of a wide node's children, within what is stored."""
     total = len(part.child_codes)
@@ -91,7 +92,7 @@ def children_of(part: PartArrays, node: int) -> tuple[int, int]:  # pragma: no c
     return first, min(max(part.node_children[node + 1], first), total)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def run_end(  # compiled functions take no keywords
     part: PartArrays, rank: int, high: int, depth: int, code: int
 ) -> int:  # pragma: no cover - compiled
@@ -109,7 +110,7 @@ def run_end(  # compiled functions take no keywords
     return low
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def first_of(
     part: PartArrays, low: int, high: int, depth: int, code: int
 ) -> int:  # pragma: no cover - compiled
@@ -123,7 +124,7 @@ def first_of(
     return low
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def step(
     part: PartArrays, low: int, high: int, depth: int, code: int
 ) -> tuple[int, int]:  # pragma: no cover - compiled
@@ -155,7 +156,7 @@ def step(
     return begin, run_end(part, begin, high, depth, code)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def list_children(  # noqa: PLR0917
     part: PartArrays,
     low: int,
