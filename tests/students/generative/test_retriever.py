@@ -69,7 +69,6 @@ def test_every_passage_is_found_by_its_text(trained, tmp_path):
     for hit in retriever.search(ODD[1].text, 2):
         if hit.passage_id == "markers":
             texts = {"title": ODD[1].title, "body": ODD[1].text}
-            assert any(match.view == "body" and "cat" in match.text for match in hit.matches)
             assert all(texts[match.view][match.start : match.end] == match.text for match in hit.matches)
 
 

@@ -126,7 +126,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(dropout_path, world,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["bert", "qwen"])
 def test_a_killed_training_ends_with_the_same_weights(tmp_path, kind):
     path = save_tiny(kind, tmp_path / "model", dropout=0.1)
     script = textwrap.dedent(

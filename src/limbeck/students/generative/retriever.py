@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from limbeck.data import Passage, Queries, RankedList
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
-from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, View
+from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, Unigrams, View
 from limbeck.indexes.fm_index.aggregation import CANDIDATES, MAX_OCCURRENCES, REPETITION
 from limbeck.indexes.fm_index.locking import locked
 from limbeck.students.generative.decoding import BEAMS, Generated, generate
@@ -51,6 +51,21 @@ class SearchSettings:
     max_occurrences: int = MAX_OCCURRENCES
     candidates: int = CANDIDATES
     batch_size: int = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identifiers:
+    """What was generated for questions, and what it says about passages.
+
+    Attributes:
+        generated: the identifiers.
+        weights: of them, (identifiers,).
+        unigrams: single tokens with their weights; None where they take no part.
+    """
+
+    generated: Generated
+    weights: NDArray[np.float64]
+    unigrams: Unigrams | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,11 +322,17 @@ class GenerativeRetriever:
         for batch in queries.batches(self.settings.batch_size):
             yield from self.rank([query.text for query in batch], depth, [query.id for query in batch])
 
-    def _score(self, queries: Sequence[str], k: int) -> tuple[Generated, PassageScores]:
+    def identifiers(self, queries: Sequence[str]) -> Identifiers:
+        """What the generator makes for questions, with the weights by which passages are scored.
+
+        Args:
+            queries: texts, decoded together.
+
+        Raises:
+            InputError: no question, or a blank one.
+        """
         if not all(query.strip() for query in queries):
             raise InputError("the question is empty", expected="some words to search for")
-        if k < 1:
-            raise InputError(f"k is {k}", expected="at least 1")
         settings = self.settings
         generated = generate(
             self.generator, self.index, queries, self.views, self.markers, beams=settings.beams
@@ -321,17 +342,24 @@ class GenerativeRetriever:
         if settings.unigrams and generated.first is not None:
             counts = self._counts(generated.first.shape[1])
             unigrams = unigrams_of(generated.first, counts, self.index.token_count, settings.unigrams)
+        return Identifiers(generated, weights, unigrams)
+
+    def _score(self, queries: Sequence[str], k: int) -> tuple[Generated, PassageScores]:
+        if k < 1:
+            raise InputError(f"k is {k}", expected="at least 1")
+        settings = self.settings
+        found = self.identifiers(queries)
         scores = self.index.aggregate(
-            generated.tokens,
-            weights,
-            generated.query_offsets,
-            unigrams=unigrams,
+            found.generated.tokens,
+            found.weights,
+            found.generated.query_offsets,
+            unigrams=found.unigrams,
             repetition=settings.repetition,
             max_occurrences=settings.max_occurrences,
             candidates=settings.candidates,
             k=k,
         )
-        return generated, scores
+        return found.generated, scores
 
     def _counts(self, width: int) -> NDArray[np.int64]:
         """Occurrences of each token in the present state of the index, (width,)."""

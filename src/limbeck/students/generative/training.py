@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers import (
+    PrinterCallback,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainerCallback,
+)
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from limbeck.checkpoints import last_whole_checkpoint
@@ -18,6 +24,8 @@ from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
 from limbeck.students.generative.generator import IGNORED, Generator, quiet
 from limbeck.students.generative.targets import Example
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,26 @@ def train_generator(
             "there is nothing to learn from: no training query has a relevant passage",
             remedy="check that the training judgements name passages of the corpus",
         )
-    device = generator.model.device.type
-    arguments = Seq2SeqTrainingArguments(
+    trainer = Seq2SeqTrainer(
+        model=generator.model,
+        args=trainer_arguments(settings, generator.model.device.type, work_dir),
+        train_dataset=Rows(examples),
+        data_collator=_Collator(generator),
+        compute_loss_func=_Loss(settings.label_smoothing),
+        callbacks=list(callbacks),
+    )
+    return run_trainer(trainer, generator, settings, work_dir)
+
+
+def trainer_arguments(settings: GenerationSettings, device: str, work_dir: Path) -> Seq2SeqTrainingArguments:
+    """The settings as the library's trainers take them.
+
+    Args:
+        settings: how long and how fast.
+        device: kind of the device on which the model lives.
+        work_dir: for the checkpoints.
+    """
+    return Seq2SeqTrainingArguments(
         output_dir=str(work_dir),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
@@ -120,15 +146,25 @@ def train_generator(
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
     )
-    trainer = Seq2SeqTrainer(
-        model=generator.model,
-        args=arguments,
-        train_dataset=_Examples(examples),
-        data_collator=_Collator(generator),
-        compute_loss_func=_Loss(settings.label_smoothing),
-        callbacks=[*callbacks, *([_tensorboard(work_dir)] if settings.tensorboard else [])],
-    )
+
+
+def run_trainer(
+    trainer: Trainer, generator: Generator[Any], settings: GenerationSettings, work_dir: Path
+) -> GenerationOutcome:
+    """Trains from the last checkpoint on, or from the start, and leaves the generator ready to search.
+
+    Args:
+        trainer: of the generator's model.
+        generator: what is trained.
+        settings: how long and how fast.
+        work_dir: where the trainer's checkpoints are.
+
+    Raises:
+        InputError: TensorBoard is asked for and not installed.
+    """
     trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
+    if settings.tensorboard:
+        trainer.add_callback(_tensorboard(work_dir))
     checkpoint = last_whole_checkpoint(work_dir)
     try:
         with quiet():
@@ -166,17 +202,17 @@ def generation_loss(
     return total / (count if count is not None else (labels != IGNORED).sum())
 
 
-class _Examples(Dataset[Example]):
-    """Examples as the trainer's loader takes them."""
+class Rows(Dataset[T]):
+    """A sequence as the trainer's loader takes it."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
+    def __init__(self, rows: Sequence[T]) -> None:
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._rows)
 
-    def __getitem__(self, place: int) -> Example:
-        return self._examples[place]
+    def __getitem__(self, place: int) -> T:
+        return self._rows[place]
 
 
 class _Collator:
