@@ -23,6 +23,32 @@ def test_a_key_that_comes_twice_is_an_error(tmp_path: Path):
         read_yaml(file)
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("? [a, b]\n: 1", "a key is a list or a mapping"),
+        ("day: 2024-13-45", "'2024-13-45' is no timestamp"),
+        ("seed: !!int one", "'one' is no int"),
+        ("seed: !!bool perhaps", "'perhaps' is no bool"),
+        ("seed: !!timestamp soon", "'soon' is no timestamp"),
+    ],
+)
+def test_what_yaml_cannot_make_a_value_of_is_an_error(tmp_path: Path, line: str, problem: str):
+    file = tmp_path / "a.yaml"
+    file.write_text(f"name: x\n{line}\n")
+    with pytest.raises(InputError, match=rf"a\.yaml:2: .*{problem}"):
+        read_yaml(file)
+
+
+def test_a_value_nested_without_end_is_an_error(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text("name: " + "[" * 5000 + "\n")
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_yaml(file)
+    with pytest.raises(InputError, match="cannot read the value"):
+        set_key({}, "name=" + "[" * 5000)
+
+
 def test_bytes_that_are_not_utf8_are_an_error(tmp_path: Path):
     file = tmp_path / "a.yaml"
     file.write_bytes(b"name: caf\xe9\n")

@@ -17,12 +17,33 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is a list or a mapping", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key '{key.value}' comes twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        # A value that has the look or the tag of a date or a number and is none, such as 2024-13-45.
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"'{str(node.value)[:40]}' is no {node.tag.rpartition(':')[2]}",
+                problem_mark=node.start_mark,
+            ) from error
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except RecursionError as error:
+        raise yaml.YAMLError from error
 
 
 def read_yaml(path: Path) -> Any:
@@ -32,13 +53,14 @@ def read_yaml(path: Path) -> Any:
         InputError: not UTF-8, not YAML, or a key that comes twice; it names the line.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
+        return _loaded(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InputError("this is not UTF-8", path=path, expected="a YAML file in UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "it is nested too deeply, or holds a control character"
         raise InputError(
-            f"not readable as YAML ({getattr(error, 'problem', None) or 'a character has no place in it'})",
+            f"not readable as YAML ({problem})",
             path=path,
             line=None if mark is None else mark.line + 1,
             expected="key: value lines, each key once",
@@ -69,7 +91,7 @@ def set_key(content: dict[str, Any], setting: str) -> None:
             f"cannot read the setting '{setting}'", expected="key=value, such as training.epochs=2"
         )
     try:
-        value = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+        value = _loaded(text)
     except yaml.YAMLError as error:
         raise InputError(
             f"cannot read the value of the setting '{setting}'",
