@@ -185,6 +185,13 @@ RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
             "the student's own start",
         ),
         (STDLIB + "evaluation: {metrics: []}\n", r"evaluation\.metrics"),
+        (STDLIB + "seed: -1\n", "seed: input should be greater than or equal to 0"),
+        (STDLIB + "seed: 4294967296\n", "seed: input should be less than 4294967296"),
+        (STDLIB + "language: no\n", "language: input should be a valid string.*put it in quotes"),
+        (
+            STDLIB + "loss: {kind: d2llm, contrastive: 0, rank: 0, hard_easy: 0, in_batch: 0}\n",
+            "every weight of the loss is 0",
+        ),
         (STDLIB + "evaluation: {depth: 50}\n", "evaluation.depth is 50, but a metric looks at 100"),
         (
             STDLIB + f"mining: {{runs: {RUNS}}}\nteacher: {{members: [{{kind: run, {RUNS[1:]}]}}\n",

@@ -215,6 +215,11 @@ class D2LLMRecipe(Section):
     in_batch: float = Field(1.0, ge=0)
     temperature: float = Field(1.0, gt=0)
 
+    @property
+    def has_weight(self) -> bool:
+        """Whether any of its terms counts."""
+        return any((self.contrastive, self.rank, self.hard_easy, self.in_batch))
+
 
 class ListLossRecipe(Section):
     """A loss on the teacher's rank list, with the in-batch cross-entropy."""
@@ -294,7 +299,7 @@ class Recipe(Section):
     """
 
     name: str = "limbeck"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     language: str = Field("en", description="Of the corpus, for BM25: en, zh, ja, or any of Snowball's.")
     backbone: ModelName = Field("all-MiniLM-L6-v2", description="A folder, or a name on the hub.")
     max_length: int = Field(128, ge=8, description="Tokens of a text that are read.")
@@ -315,6 +320,8 @@ class Recipe(Section):
             raise ValueError(
                 "no negatives: training.hard_negatives, mining.random and loss.in_batch are all 0"
             )
+        if isinstance(self.loss, D2LLMRecipe) and not self.loss.has_weight:
+            raise ValueError("nothing to learn from: every weight of the loss is 0")
         members = self.teacher.members
         alone = members[0] if len(members) == 1 else None
         if isinstance(alone, BiEncoderMember) and alone.model in {None, self.backbone}:
@@ -434,6 +441,10 @@ def _explained(error: ErrorDetails) -> tuple[str, str | None, str | None]:
     remedy = (
         "correct it; relative paths count from the recipe's folder" if "there is no f" in message else None
     )
+    if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
+        remedy = (
+            "put it in quotes; YAML reads words such as no, 12 and 2024-01-01 as something else than text"
+        )
     return (f"{place}: {message}" if place else message), None, remedy
 
 
