@@ -59,6 +59,8 @@ def test_the_fingerprint_is_of_the_content():
         ([("q", "d", 1), ("q", "e", 1), ("q", "d", 2)], "'q' and passage 'd' are judged twice .record 3"),
         ([("q", "d", 0.5)], "the grade of query 'q' and passage 'd' is 0.5"),
         ([("q", "d", float("nan"))], "is nan"),
+        ([("q", "d", 3_000_000_000)], "'q' and passage 'd' is 3000000000.* at most 1,000,000"),
+        ([("q", "d", -(10**30))], "is -1000"),
         ([("", "d", 1)], "an empty id"),
         ([("q", "", 1)], "an empty id"),
     ],

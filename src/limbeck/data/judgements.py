@@ -22,6 +22,9 @@ _SCHEMA = schema_of(
     "judgements", [("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32())]
 )
 
+#: Evaluators count by grade, and one of a thousand million would take all memory.
+LARGEST_GRADE = 1_000_000
+
 
 class Judgements:
     """Grades of (query, passage) pairs: 1 and more is relevant, higher is better, 0 and less is not.
@@ -32,7 +35,8 @@ class Judgements:
         rows: (query id, passage id, grade), each pair once.
 
     Raises:
-        InputError: for a pair that comes twice, an empty id, a grade that is not a whole number.
+        InputError: for a pair that comes twice, an empty id, a grade that is not a whole number or beyond
+            LARGEST_GRADE.
 
     Example:
         >>> judgements = Judgements([("q1", "d1", 1), ("q1", "d2", 2), ("q1", "d3", 0)])
@@ -51,6 +55,9 @@ class Judgements:
             if not isinstance(grade, (int, np.integer)):
                 problem = f"the grade of query {query_id!r} and passage {passage_id!r} is {grade!r}"
                 raise _refusal(problem, "a whole number", rows, number)
+            if abs(grade) > LARGEST_GRADE:
+                problem = f"the grade of query {query_id!r} and passage {passage_id!r} is {grade}"
+                raise _refusal(problem, f"at most {LARGEST_GRADE:,}", rows, number)
             if passage_id in of_query:
                 problem = f"query {query_id!r} and passage {passage_id!r} are judged twice"
                 raise _refusal(problem, "each pair once", rows, number, (query_id, passage_id))
