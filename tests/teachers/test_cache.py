@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -70,7 +71,7 @@ def test_what_is_not_finite_is_refused(tmp_path):
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "text.sqlite").write_text("no database at all, " * 100)
-    with pytest.raises(InputError, match="cannot be opened as a score cache"):
+    with pytest.raises(InputError, match="cannot be read as a score cache"):
         ScoreCache(tmp_path / "text.sqlite")
     with pytest.raises(InputError, match="no score cache"):
         ScoreCache(tmp_path / "missing.sqlite", read_only=True)
@@ -155,3 +156,25 @@ def test_two_processes_at_once(tmp_path):
         assert process.returncode == 0, errors
     with ScoreCache(tmp_path / "scores.sqlite") as cache:
         assert cache.get(KEYS).tolist() == list(range(2000))
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path):
+    with ScoreCache(tmp_path / "scores.sqlite") as cache:
+        cache.put(KEYS[:1], np.array([0.5]))
+        pages = cache._connection.execute("PRAGMA page_count").fetchone()[0]
+        cache._connection.execute(f"PRAGMA max_page_count = {pages}")  # what a full disk does to a file
+        with pytest.raises(OSError, match=r"scores\.sqlite") as caught:
+            cache.put(KEYS, np.zeros(len(KEYS)))
+        assert caught.value.errno == errno.ENOSPC
+        assert len(cache) == 1
+
+
+def test_a_file_that_is_damaged_inside_is_an_error(tmp_path):
+    path = tmp_path / "scores.sqlite"
+    with ScoreCache(path) as cache:
+        cache.put(KEYS, np.zeros(len(KEYS)))
+    with path.open("r+b") as file:  # all but the first page, which opening reads
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with pytest.raises(InputError, match="cannot be read as a score cache"), ScoreCache(path) as cache:
+        cache.get(KEYS)

@@ -11,10 +11,13 @@ Design facts:
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sqlite3
 import struct
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,8 +27,7 @@ from limbeck.errors import InputError
 from limbeck.files import make_folder
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,12 +79,7 @@ class ScoreCache:
         try:
             self._connection = self._connect()
         except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"this cannot be opened as a score cache ({error})",
-                path=path,
-                expected="a file that limbeck made",
-                remedy="move the file away",
-            ) from error
+            raise _not_a_cache(error, self.path) from error
 
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self.read_only else "rwc"
@@ -105,8 +102,12 @@ class ScoreCache:
         for start in range(0, len(keys), _LOOKUP):
             part = keys[start : start + _LOOKUP]
             marks = ",".join("?" * len(part))
-            rows = self._connection.execute(f"SELECT key, score FROM scores WHERE key IN ({marks})", part)  # noqa: S608
-            found.update(rows.fetchall())
+            with _explained(self.path):
+                rows = self._connection.execute(
+                    f"SELECT key, score FROM scores WHERE key IN ({marks})",  # noqa: S608 - question marks
+                    part,
+                )
+                found.update(rows.fetchall())
         scores = np.array([found.get(key, np.nan) for key in keys], np.float64)
         misses = int(np.isnan(scores).sum())
         self.hits += len(keys) - misses
@@ -117,21 +118,24 @@ class ScoreCache:
         """Keep scores (keys,), all or none of them; keys that are there already keep the score they have.
 
         Raises:
-            InputError: for a score that is NaN or infinite, or a cache opened read-only.
+            InputError: for a score that is NaN or infinite, or a cache opened read-only or damaged.
+            OSError: the disk is full.
         """
         if self.read_only:
             raise InputError("the score cache was opened for reading only", path=self.path)
         if not np.isfinite(scores).all():
             raise InputError("a score to be cached is NaN or infinite", path=self.path)
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO scores VALUES (?, ?)", zip(keys, scores.tolist(), strict=True)
-            )
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+        with _explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(
+                    "INSERT OR IGNORE INTO scores VALUES (?, ?)", zip(keys, scores.tolist(), strict=True)
+                )
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def __len__(self) -> int:
         """How many scores there are."""
@@ -152,6 +156,29 @@ class ScoreCache:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _not_a_cache(error: sqlite3.DatabaseError, path: Path) -> InputError:
+    return InputError(
+        f"this cannot be read as a score cache ({error})",
+        path=path,
+        expected="a file that limbeck made",
+        remedy="move the file away",
+    )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Says of a damaged file and of a full disk what they are; other errors pass."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise _not_a_cache(error, path) from error
+        raise
 
 
 def _patiently(connection: sqlite3.Connection, statement: str) -> None:
