@@ -170,3 +170,16 @@ def test_recipe_and_manifest_tell_what_made_the_folder(folder: RunFolder):
     assert list(manifest["stages"]) == ["mine"]
     assert manifest["stages"]["mine"]["key"] == "k1"
     assert set(manifest["machine"]) == {"processor", "cores", "system", "python"}
+
+
+def test_a_note_that_cannot_be_read_is_an_error(folder: RunFolder):
+    finish(folder, "mine", "k1", "one")
+    (folder / "mine" / ".done.json").write_text("")
+    with pytest.raises(InputError, match=r"mine/\.done\.json: .* cannot be read.*delete .*mine"):
+        folder.finished_key("mine")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="the run folder cannot be made"):
+        RunFolder(tmp_path / "file" / "run")

@@ -44,7 +44,14 @@ class RunFolder:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise InputError("the run folder is a file", path=self.path, remedy="name another with --out")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the run folder cannot be made ({error.strerror})",
+                path=self.path,
+                remedy="name another with --out",
+            ) from error
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -75,7 +82,14 @@ class RunFolder:
         done = self.path / stage / _DONE
         if not done.is_file():
             return None
-        key: str = json.loads(done.read_text(encoding="utf-8"))["key"]
+        try:
+            key: str = json.loads(done.read_text(encoding="utf-8"))["key"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "the note that this stage is done cannot be read",
+                path=done,
+                remedy=f"delete {done.parent}, and run again: the stage is made anew",
+            ) from error
         return key
 
     def require_place(self, stage: str) -> None:

@@ -114,3 +114,29 @@ def test_a_missing_part_is_named(run_folder, tmp_path, part):
     with pytest.raises(InputError) as caught:
         DenseRetriever.open(folder)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        (f"distil/{STUDENT}/config.json", "distil"),
+        (f"distil/{STUDENT}/1_PMA/config.json", "distil"),
+        (f"index/{INDEX}/header.json", "index"),
+        (f"index/{SETTINGS}", "index"),
+        (PASSAGES, "data"),
+    ],
+)
+def test_a_damaged_part_says_what_to_delete_and_run(run_folder: Path, tmp_path: Path, file: str, stage: str):
+    """Running again alone does not help: a stage counts as done while its folder is there."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (folder / file).write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        DenseRetriever.open(folder)
+    assert f"delete {folder / stage}, then `limbeck index" in str(caught.value)
+
+
+def test_a_student_that_lacks_a_part_is_an_error(run_folder: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (folder / "distil" / STUDENT / "1_PMA" / "config.json").unlink()
+    with pytest.raises(InputError, match="the student cannot be read"):
+        DenseRetriever.open(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +66,8 @@ class DenseRetriever:
         """The retriever of a finished run.
 
         Args:
-            run_folder: where the run was.
-            device: where the student lives; None takes the best there is.
-
-        Args:
             run_folder: what `limbeck run` was given as `--out`.
+            device: where the student lives; None takes the best there is.
 
         Raises:
             InputError: the folder holds no run, its index is not built yet, or a file of it cannot be read.
@@ -81,15 +80,15 @@ class DenseRetriever:
                 "the run has no index yet" if known else "this is not a run folder",
                 path=folder,
                 expected="a folder that `limbeck run` or `limbeck index` has filled",
-                remedy=f"`limbeck index {folder / 'recipe.yaml'} --out {folder}`" if known else None,
+                remedy=_again(folder, index if index.is_dir() else None) if known else None,
             )
-        settings = json.loads((index / SETTINGS).read_text(encoding="utf-8"))
-        return cls(
-            DenseStudent.load(folder / "distil" / STUDENT, device),
-            VectorIndex.open(index / INDEX),
-            Passages.open(folder / PASSAGES),
-            settings["candidates"],
-        )
+        with _mended_by_running(folder, "distil"):
+            student = DenseStudent.load(folder / "distil" / STUDENT, device)
+        with _mended_by_running(folder, "index"):
+            vectors, candidates = VectorIndex.open(index / INDEX), _candidates(index / SETTINGS)
+        with _mended_by_running(folder, "data"):
+            passages = Passages.open(folder / PASSAGES)
+        return cls(student, vectors, passages, candidates)
 
     def search(self, query: str, k: int = 10) -> list[Hit]:
         """The best passages for a question, best first.
@@ -131,3 +130,30 @@ class DenseRetriever:
         vector = self.student.encode([query], query=True)
         rows, scores = self.index.search_cosine(vector, k)
         return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
+
+
+def _candidates(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["candidates"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("the settings of the index cannot be read", path=path) from error
+
+
+@contextmanager
+def _mended_by_running(folder: Path, stage: str) -> Iterator[None]:
+    """Says how to mend a part of a run: its stage counts as done for as long as its folder is there."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            error.problem,
+            path=error.path,
+            line=error.line,
+            expected=error.expected,
+            remedy=_again(folder, folder / stage),
+        ) from error
+
+
+def _again(folder: Path, damaged: Path | None) -> str:
+    command = f"`limbeck index {folder / 'recipe.yaml'} --out {folder}`"
+    return command if damaged is None else f"delete {damaged}, then {command} makes it again"

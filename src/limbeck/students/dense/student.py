@@ -131,7 +131,7 @@ class DenseStudent:
         try:
             # The flag admits this package's own modules, which are not among the library's.
             model = SentenceTransformer(str(folder), device=device, trust_remote_code=True)
-        except (OSError, ValueError, SafetensorError) as error:
+        except (KeyError, OSError, TypeError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"the student cannot be read: {str(error).splitlines()[0]}",
                 path=folder,
