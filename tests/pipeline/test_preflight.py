@@ -139,3 +139,10 @@ def test_tensorboard_must_be_installed_when_it_is_wanted(
     wanted = recipe(corpus, tiny_encoder_path, training={"tensorboard": True})
     with pytest.raises(InputError, match=r"limbeck\[tensorboard\]"):
         preflight.check_student(wanted)
+
+
+def test_a_device_that_is_not_there_is_found_before_any_work(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    wrong = recipe(corpus, tiny_encoder_path, device="quantum")
+    refused(wrong, tmp_path / "run", "the device 'quantum' cannot be used")

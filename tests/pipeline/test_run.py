@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from limbeck.data import Judgements
+from limbeck.data.formats.qrels import read_qrels
 from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError
 from limbeck.evaluation import Results
@@ -254,3 +257,39 @@ def test_what_no_run_has_made_is_not_taken_away(tmp_path: Path, corpus: Path, ti
         run_recipe(tiny_recipe(corpus, tiny_encoder_path), tmp_path / "run")
     assert (own / "notes.txt").read_text() == "mine"
     assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [("p1", "p 1"), ("test1", "test\u00a01")])
+def test_ids_that_no_run_file_can_hold_are_refused_at_the_start(
+    tmp_path: Path, corpus: Path, tiny_encoder_path: Path, old: str, new: str
+):
+    own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    for file in (*own.glob("*.jsonl"), *own.glob("qrels/*")):
+        text = file.read_text().replace(f'"{old}"', f'"{new}"')
+        file.write_text(re.sub(rf"(?m)(^|\t){old}\t", rf"\g<1>{new}\t", text))
+    recipe = tiny_recipe(own, tiny_encoder_path)
+    with pytest.raises(InputError, match=r"id '.*' holds white space"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_a_split_without_relevant_passages_is_refused_at_the_start(
+    tmp_path: Path, corpus: Path, tiny_encoder_path: Path, split: str
+):
+    own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    (own / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{split}0\tp0\t0\n")
+    with pytest.raises(InputError, match=f"no {split} query has a relevant passage"):
+        run_recipe(tiny_recipe(own, tiny_encoder_path), tmp_path / "run", until="data")
+
+
+def test_queries_of_two_splits_are_pointed_out(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    data = {"kind": "beir", "folder": str(corpus), "test": "train"}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, data=data)
+    record = run_recipe(recipe, tmp_path / "run", until="data")
+    assert "40 test queries are training queries too: figures will flatter" in record.notes
+
+
+def test_the_judgements_of_the_runs_are_left(finished: Path):
+    measured_by = Judgements.open(finished / "data" / "judgements-test.arrow")
+    assert read_qrels(finished / "qrels.tsv").fingerprint == measured_by.fingerprint

@@ -111,6 +111,6 @@ def register(app: typer.Typer) -> None:
     add_verb(
         app,
         compare,
-        "limbeck compare runs/a/runs/d2llm.trec runs/a/runs/bm25.trec qrels/test.tsv",
+        "limbeck compare quickstart/runs/teacher.trec quickstart/runs/bm25.trec quickstart/qrels.tsv",
         "limbeck compare new.trec old.trec qrels.txt --metric MRR@10 -n 20 --json",
     )

@@ -60,6 +60,6 @@ def register(app: typer.Typer) -> None:
     add_verb(
         app,
         evaluate,
-        "limbeck evaluate runs/scifact/runs/bm25.trec scifact/qrels/test.tsv",
+        "limbeck evaluate quickstart/runs/bm25.trec quickstart/qrels.tsv",
         "limbeck evaluate my-run.trec.gz qrels.txt --metric nDCG@5 --metric MAP --json",
     )

@@ -87,7 +87,12 @@ def show_results(folder: Path) -> None:
     screen.print()
     show_table(screen, rows)
     screen.print()
-    for title, name in (("Report", "report.html"), ("Figures", "metrics.json"), ("Runs", "runs")):
+    for title, name in (
+        ("Report", "report.html"),
+        ("Figures", "metrics.json"),
+        ("Runs", "runs"),
+        ("Qrels", "qrels.tsv"),
+    ):
         if (folder / name).exists():
             screen.print(f"{title + ':':9}{folder / name}")
     screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")

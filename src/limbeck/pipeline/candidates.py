@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.data import Judgements, Passages, Queries, Query, RankedList, Rankings, RankingsWriter
+from limbeck.data.dataset import RetrievalDataset
 from limbeck.data.formats.beir import import_beir
 from limbeck.data.formats.hub import import_hub, import_ir_datasets
 from limbeck.data.formats.trec import read_run
@@ -19,6 +20,7 @@ from limbeck.pipeline.run import Run
 from limbeck.recipes import BeirData, HubData, Recipe, RunMember, Split, StdlibData
 from limbeck.students.dense.backbone import load_backbone
 
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 #: Splits whose candidates are ranked by systems and teacher, and not learnt from.
 EVALUATED: tuple[Split, ...] = ("dev", "test")
 
@@ -52,15 +54,43 @@ def prepare_data(run: Run, work: Path) -> None:
         dataset = import_hub(data.name, work)
     else:
         dataset = import_ir_datasets({"train": data.train, "dev": data.dev, "test": data.test}, work)
-    for split in ("train", "dev", "test"):
-        if split not in dataset.queries or not len(dataset.judgements[split]):
-            raise InputError(
-                f"the data set has no {split} queries with judgements",
-                expected="train, dev and test queries: to learn from, to tune by, to measure by",
-                remedy="name the three splits in the recipe's section `data`",
-            )
-    counts = ", ".join(f"{len(dataset.queries[split]):,} {split}" for split in ("train", "dev", "test"))
+    for split in SPLITS:
+        _require_split(dataset, split)
+    _require_words(dataset.passages)
+    for queries in dataset.queries.values():
+        _require_words(queries)
+    counts = ", ".join(f"{len(dataset.queries[split]):,} {split}" for split in SPLITS)
     run.progress.note(f"{len(dataset.passages):,} passages; queries: {counts}")
+    learnt = set(dataset.queries["train"].ids())
+    for split in EVALUATED:
+        if shared := len(learnt.intersection(dataset.queries[split].ids())):
+            run.progress.note(f"{shared:,} {split} queries are training queries too: figures will flatter")
+
+
+def _require_split(dataset: RetrievalDataset, split: Split) -> None:
+    if split not in dataset.queries or not len(dataset.judgements[split]):
+        raise InputError(
+            f"the data set has no {split} queries with judgements",
+            expected="train, dev and test queries: to learn from, to tune by, to measure by",
+            remedy="name the three splits in the recipe's section `data`",
+        )
+    if all(grade < 1 for _, _, grade in dataset.judgements[split]):
+        raise InputError(
+            f"no {split} query has a relevant passage",
+            expected="judgements with a grade of 1 or more",
+            remedy="name the right file of the split in the recipe's section `data`, or mend the grades",
+        )
+
+
+def _require_words(table: Passages | Queries) -> None:
+    """Refuses now what no TREC run can hold at the end, when all the work is done."""
+    for row in table:
+        if row.id.split() != [row.id]:
+            raise InputError(
+                f"the {table.kind} id {row.id!r} holds white space",
+                expected="ids without it: a run leaves TREC files, whose columns it separates",
+                remedy="put another character in its place, in the judgements too",
+            )
 
 
 def mining_settings(recipe: Recipe) -> object:

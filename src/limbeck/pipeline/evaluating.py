@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from limbeck.data import Queries, Query, RankedList, Rankings
+from limbeck.data.formats.qrels import write_qrels
 from limbeck.data.formats.trec import write_run
 from limbeck.evaluation import (
     Latency,
@@ -41,7 +42,7 @@ TIMED_QUERIES = 50
 TIMED_TEACHER_QUERIES = 5
 
 #: What users and scripts read.
-PUBLISHED = ("report.html", "report.md", "report-figures", "runs", "metrics.json")
+PUBLISHED = ("report.html", "report.md", "report-figures", "runs", "qrels.tsv", "metrics.json")
 
 Search = Callable[[Query], RankedList]
 
@@ -52,7 +53,7 @@ def evaluation_settings(recipe: Recipe) -> object:
 
 
 def evaluate(run: Run, work: Path) -> None:
-    """Leaves `metrics.json`, `runs/NAME.trec`, and the report as HTML and Markdown."""
+    """Leaves `metrics.json`, `runs/NAME.trec`, `qrels.tsv`, and the report as HTML and Markdown."""
     recipe, data = run.recipe, run.dataset
     split = recipe.evaluation.split
     queries, judgements = data.queries[split], data.judgements[split]
@@ -71,6 +72,7 @@ def evaluate(run: Run, work: Path) -> None:
     (work / "runs").mkdir(exist_ok=True)
     for name, ranked in rankings.items():
         write_run(ranked, work / "runs" / f"{name}.trec", name)
+    write_qrels(judgements, work / "qrels.tsv", layout="beir")
     metrics = {
         name: evaluate_run(ranked, judgements, recipe.evaluation.metrics) for name, ranked in rankings.items()
     }

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from itertools import islice
 
+import torch
+
 from limbeck.data.formats.beir import LAYOUT
 from limbeck.data.formats.fields import json_object
 from limbeck.errors import InputError
@@ -91,6 +93,19 @@ def check_student(recipe: Recipe) -> None:
         )
     if recipe.training.tensorboard:
         _require("tensorboard", "training.tensorboard", "tensorboard")
+
+
+def check_device(recipe: Recipe) -> None:
+    """The device is one that torch knows, and this machine has."""
+    if recipe.device is None:
+        return
+    try:
+        torch.empty(0, device=recipe.device)
+    except (AssertionError, RuntimeError) as error:  # the former where torch is built without CUDA
+        raise InputError(
+            f"the device '{recipe.device}' cannot be used: {str(error).splitlines()[0].rstrip('.')}",
+            remedy="set `device` to one that `limbeck doctor` lists, or to null for the best of them",
+        ) from error
 
 
 def check_evaluation(recipe: Recipe) -> None:

@@ -20,7 +20,7 @@ STAGES = (
         after=("data",),
         settings=candidates.mining_settings,
         work=candidates.mine,
-        checks=(preflight.check_language, preflight.check_student),
+        checks=(preflight.check_device, preflight.check_language, preflight.check_student),
     ),
     Stage(
         "teacher",
@@ -28,6 +28,7 @@ STAGES = (
         after=("mine",),
         settings=teaching.teacher_settings,
         work=teaching.prepare_teacher,
+        checks=(preflight.check_device,),
     ),
     Stage(
         "audit",
@@ -35,6 +36,7 @@ STAGES = (
         after=("teacher",),
         settings=teaching.audit_settings,
         work=teaching.audit_teacher,
+        checks=(preflight.check_device,),
     ),
     Stage(
         "teach",
@@ -42,6 +44,7 @@ STAGES = (
         after=("audit",),
         settings=teaching.teach_settings,
         work=teaching.teach,
+        checks=(preflight.check_device,),
     ),
     Stage(
         "distil",
@@ -49,7 +52,7 @@ STAGES = (
         after=("teach",),
         settings=distilling.distil_settings,
         work=distilling.distil,
-        checks=(preflight.check_student,),
+        checks=(preflight.check_device, preflight.check_student),
     ),
     Stage(
         "baseline",
@@ -57,6 +60,7 @@ STAGES = (
         after=("mine",),
         settings=distilling.baseline_settings,
         work=distilling.fine_tune_baseline,
+        checks=(preflight.check_device,),
     ),
     Stage(
         "index",
@@ -64,6 +68,7 @@ STAGES = (
         after=("distil",),
         settings=distilling.index_settings,
         work=distilling.build_index,
+        checks=(preflight.check_device,),
     ),
     Stage(
         "evaluate",
@@ -71,7 +76,7 @@ STAGES = (
         after=("index", "baseline"),
         settings=evaluating.evaluation_settings,
         work=evaluating.evaluate,
-        checks=(preflight.check_evaluation,),
+        checks=(preflight.check_device, preflight.check_evaluation),
         publishes=evaluating.PUBLISHED,
     ),
 )
