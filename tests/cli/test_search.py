@@ -59,6 +59,16 @@ def test_an_empty_query_is_refused(runner: CliRunner, retriever: Asked, run_fold
     assert "the query is empty" in result.stderr
 
 
+def test_a_query_that_is_not_utf8_is_refused(runner: CliRunner, retriever: Asked, run_folder: Path) -> None:
+    argument = b"caf\xe9".decode("utf-8", "surrogateescape")  # as Python reads its arguments
+    for result in (
+        runner.invoke(app, ["search", str(run_folder), argument]),
+        runner.invoke(app, ["search", str(run_folder), "-"], input=b"caf\xe9\n"),
+    ):
+        assert (result.exit_code, retriever) == (1, [])
+        assert "the query is not UTF-8" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_folder_without_an_index_is_refused(runner: CliRunner, tmp_path: Path, name: str) -> None:
     result = runner.invoke(app, ["search", str(tmp_path / name), "a cache"])

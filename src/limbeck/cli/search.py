@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ def search(
     from standard input, one such object a line.
     """
     several = query == "-"
+    if several and isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     _require_query(query)
     retriever = open_retriever(folder)
     for asked in _lines(sys.stdin) if several else [query]:
@@ -130,6 +133,8 @@ def _timed(retriever: DenseRetriever, query: str, k: int) -> tuple[list[Hit], fl
 def _require_query(query: str) -> None:
     if not query.strip():
         raise InputError("the query is empty", expected="a few words")
+    if any("\ud800" <= character <= "\udfff" for character in query):  # what bytes that are no text become
+        raise InputError("the query is not UTF-8", expected="text in UTF-8")
 
 
 def _lines(stream: Iterable[str]) -> Iterable[str]:
