@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import InputError
-from limbeck.indexes.fm_index import IdentifierIndex
+from limbeck.indexes.fm_index import IdentifierIndex, Ragged
 from tests.indexes.fm_index.brute_index import check_index
 
 VOCABULARY = 6
@@ -252,3 +253,95 @@ def test_large_token_ids_and_cjk_like_vocabularies(folder):
     assert places.passages[-1] == 2
     found = index.aggregate([texts[1][100:103]], [2.0], [0, 1])
     assert found.passages.tolist() == [1]
+
+
+def test_an_error_in_the_callers_passages_leaves_nothing_behind(folder):
+    index = IdentifierIndex.build(folder, [[1]], part_tokens=10)
+    index.add([])
+    before = sorted(path.name for path in folder.iterdir())
+
+    def passages():
+        for _ in range(20):
+            yield [1, 2, 3]
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        index.add(passages())
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert index.add([[2]]) == range(1, 2)
+
+
+def test_nothing_in_the_index(folder):
+    index = IdentifierIndex.build(folder, [])
+    root = index.root(2)
+    assert index.continuations(root).offsets.tolist() == [0, 0, 0]
+    assert (index.top_k(np.zeros((2, 5), np.float32), root, 3).tokens == -1).all()
+    assert index.locate(root).offsets.tolist() == [0, 0, 0]
+    assert index.aggregate([[1]], [1.0], [0, 1]).offsets.tolist() == [0, 0]
+    assert not index.merge()
+    index.delete([])
+    assert index.add([[], []]) == range(2)
+    index.delete([0])
+    assert index.merge()
+    assert index.numbers.tolist() == [1]
+    assert index.counts(index.root()).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda index: index.extend(index.root(), [1.7]),
+        lambda index: index.extend(index.root(), [2**70]),
+        lambda index: index.extract([0.5]),
+        lambda index: index.extract([True]),
+        lambda index: index.extract(np.array([2**63], np.uint64)),
+        lambda index: index.delete([0.5]),
+        lambda index: index.delete(np.array([2**64 - 1], np.uint64)),
+        lambda index: index.find([[1], 5]),
+        lambda index: index.root(-1),
+        lambda index: index.top_k([[0.0]], index.root(), 1),
+        lambda index: index.top_k(np.zeros((1, 5), np.float32), index.root(), 1.5),
+        lambda index: index.top_k(np.zeros((1, 5), np.float32), index.root(), 1, rows=np.array([[0]])),
+        lambda index: index.top_k(np.zeros((1, 5), np.float32), index.root(), 1, rows=np.array([0.5])),
+        lambda index: index.find(Ragged(np.array([0, 5]), np.array([1], np.uint32))),
+        lambda index: index.find(Ragged(np.array([0, 2, 1]), np.array([1], np.uint32))),
+    ],
+)
+def test_what_makes_no_sense_is_refused(folder, ask):
+    index = IdentifierIndex.build(folder, [[1, 2]])
+    with pytest.raises(InputError):
+        ask(index)
+    assert index.numbers.tolist() == [0]
+
+
+def test_numbers_that_nobody_has_are_not_in_it(folder):
+    index = IdentifierIndex.build(folder, [[1, 2]])
+    assert [number in index for number in (0, 1, -1, 2**70)] == [True, False, False, False]
+
+
+def test_scores_with_any_strides(folder):
+    index = IdentifierIndex.build(folder, [[1, 2, 3], [7, 5]])
+    wide = np.random.default_rng(0).standard_normal((6, 16)).astype(np.float32)
+    for scores in (wide[::-1], wide[:, ::-1], wide[::2, ::2], wide.T[:6], np.broadcast_to(wide[0], (4, 16))):
+        rows = index.root(len(scores))
+        plain = index.top_k(np.ascontiguousarray(scores), rows, 3)
+        strided = index.top_k(scores, rows, 3)
+        np.testing.assert_array_equal(strided.tokens, plain.tokens)
+        np.testing.assert_array_equal(strided.scores, plain.scores)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
+def test_a_folder_that_cannot_be_written_is_read_and_not_changed(folder, monkeypatch):
+    IdentifierIndex.build(folder, [[1, 2]])
+    opened = Path.open
+
+    def refuse(self, mode="r", *arguments, **options):
+        if "w" in mode:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)  # permissions do not bind the superuser
+    index = IdentifierIndex.open(folder)
+    assert index.counts(index.find([[1]])).tolist() == [1]
+    with pytest.raises(InputError, match=r"cannot be changed \(Permission denied\)"):
+        index.add([[3]])

@@ -256,3 +256,30 @@ def test_wrong_questions_are_refused():
         part.top_k(scores, part.root(2), np.zeros(2, np.int32), 1)
     with pytest.raises(InputError, match="float64"):
         part.top_k(scores.astype(np.float64), part.root(), np.zeros(1, np.int32), 1)
+
+
+@pytest.mark.parametrize("period", [[0], [1, 2], [1, 2, 1, 3, 1, 2, 4]])
+def test_long_periods_are_sorted(period):
+    """Suffix by suffix: each stands before the next one, as its first tokens or its end say."""
+    passage = np.resize(np.array(period, np.uint32), 5000)
+    part = built([passage, passage[:4000]])
+    ranks = np.arange(part.token_count, dtype=np.uint32)
+    _, passages, places = part.locate(np.stack([ranks, ranks + 1], axis=1))
+    whole = [tuple(passage.tolist()), tuple(passage[:4000].tolist())]
+    # Periodic suffixes are told apart by where in the period they begin, and by what is left of them.
+    key = [
+        (whole[n][at : at + len(period)] if len(whole[n]) - at >= len(period) else whole[n][at:],
+         len(whole[n]) - at, n, at)
+        for n, at in zip(passages.tolist(), places.tolist(), strict=True)
+    ]  # fmt: skip
+    assert key == sorted(key)
+
+
+def test_many_large_ids_over_many_blocks(monkeypatch):
+    from limbeck.indexes.fm_index import building  # noqa: PLC0415
+
+    monkeypatch.setattr(building, "_CHUNK", 64)
+    passages = np.random.default_rng(0).integers(2**22, 2**22 + 500, (40, 50)).astype(np.uint32)
+    part = built(passages)
+    assert part.arrays.alphabet.tolist() == sorted(set(passages.ravel().tolist()))
+    assert part.extract(np.arange(40))[1].tolist() == passages.ravel().tolist()

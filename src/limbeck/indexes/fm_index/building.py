@@ -290,4 +290,4 @@ def sort_suffixes(
     del child_codes, firsts, lows, sizes
     groups = np.concatenate(tied)
     if len(groups):
-        double_prefixes(text, suffixes, groups, 1 + ROUNDS * (8 // text.itemsize))
+        double_prefixes(length, suffixes, groups, 1 + ROUNDS * (8 // text.itemsize))

@@ -24,7 +24,7 @@ from limbeck.indexes.fm_index.aggregation import (
 )
 from limbeck.indexes.fm_index.intervals import Continuations, Intervals, Occurrences, TopK
 from limbeck.indexes.fm_index.joining import join_continuations, join_occurrences, join_top_k
-from limbeck.indexes.fm_index.ragged import Ragged, pick
+from limbeck.indexes.fm_index.ragged import Ragged, integer_array, pick
 from limbeck.indexes.fm_index.snapshot import OpenPart, Snapshot, open_snapshot
 
 if TYPE_CHECKING:
@@ -208,6 +208,8 @@ class IdentifierIndex:
         return self.passage_count
 
     def __contains__(self, number: int) -> bool:
+        if not 0 <= number < self._snapshot.manifest.next_number:
+            return False
         one = np.array([number], np.int64)
         return any(part.rows(one)[1][0] for part in self._snapshot.parts)
 
@@ -218,7 +220,7 @@ class IdentifierIndex:
             InputError: a number that no passage has.
         """
         snapshot = self._snapshot
-        wanted = np.atleast_1d(np.asarray(numbers, np.int64))
+        wanted = np.atleast_1d(integer_array(numbers, name="the passage numbers"))
         found = snapshot.find_numbers(wanted)
         pieces = [
             Ragged(*part.part.extract(rows))
@@ -236,7 +238,13 @@ class IdentifierIndex:
     # Intervals
 
     def root(self, rows: int = 1) -> Intervals:
-        """The empty prefix, `rows` times: everything may follow it."""
+        """The empty prefix, `rows` times: everything may follow it.
+
+        Raises:
+            InputError: `rows` is negative.
+        """
+        if rows < 0:
+            raise InputError(f"rows is {rows}", expected="0 or more")
         snapshot = self._snapshot
         bounds = [part.part.root(rows) for part in snapshot.parts]
         return _intervals(snapshot, bounds, np.zeros(rows, np.int32))

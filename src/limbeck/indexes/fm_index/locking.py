@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from limbeck.errors import InputError
 
@@ -22,9 +23,9 @@ def locked(path: Path, *, wait_s: float) -> Iterator[None]:
         wait_s: how long to wait for whoever holds it.
 
     Raises:
-        InputError: another held it all that time.
+        InputError: another held it all that time, or the folder cannot be written to.
     """
-    with path.open("w") as file:
+    with _opened(path) as file:
         until = time.monotonic() + wait_s
         while not _take(file.fileno()):
             if time.monotonic() >= until:
@@ -44,13 +45,24 @@ def locked(path: Path, *, wait_s: float) -> Iterator[None]:
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock if nobody does; gives whether it is held."""
-    with path.open("w") as file:
+    with _opened(path) as file:
         taken = _take(file.fileno())
         try:
             yield taken
         finally:
             if taken:
                 _give(file.fileno())
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise InputError(
+            f"the index cannot be changed ({error.strerror})",
+            path=path,
+            expected="a folder that this user may write to",
+        ) from None
 
 
 def _give(descriptor: int) -> None:

@@ -20,14 +20,13 @@ from limbeck.indexes.fm_index.kernels.occurrences import (
 )
 from limbeck.indexes.fm_index.kernels.prefixes import continue_rows, extend_rows, find_rows, live_rows
 from limbeck.indexes.fm_index.kernels.top_k import top_k_rows
+from limbeck.indexes.fm_index.ragged import Ragged, integer_array
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-    from limbeck.indexes.fm_index.ragged import Ragged
 
 NO_DEAD = np.empty(0, np.uint32)
 NO_DEAD.flags.writeable = False
@@ -137,8 +136,13 @@ class Part:
             bounds: (rows, 2).
             depths: (rows,).
             tokens: (rows,); an id that occurs nowhere follows nothing.
+
+        Raises:
+            InputError: tokens that are not integers.
         """
-        return extend_rows(self.arrays, _bounds(bounds), _depths(depths), np.asarray(tokens, np.int64))
+        return extend_rows(
+            self.arrays, _bounds(bounds), _depths(depths), integer_array(tokens, name="the tokens")
+        )
 
     def find(self, identifiers: Ragged) -> NDArray[np.uint32]:
         """The intervals (rows, 2) of identifiers."""
@@ -203,19 +207,19 @@ class Part:
         Raises:
             InputError: k below 1, scores that are not two-dimensional float32, or rows that do not match.
         """
-        bounds = _bounds(bounds)
+        bounds, scores = _bounds(bounds), np.asarray(scores)
         if scores.ndim != 2 or scores.dtype != np.float32:
             raise InputError(
                 f"the scores are {scores.dtype} of shape {scores.shape}",
                 expected="float32 (rows, vocabulary)",
             )
-        score_rows = np.arange(len(bounds)) if rows is None else np.asarray(rows, np.int64)
-        if len(score_rows) != len(bounds) or (
+        score_rows = np.arange(len(bounds)) if rows is None else integer_array(rows, name="the rows")
+        if score_rows.shape != (len(bounds),) or (
             len(bounds) and not 0 <= score_rows.min() <= score_rows.max() < len(scores)
         ):
             raise InputError(f"{len(bounds)} intervals do not match {len(scores)} rows of scores")
-        if k < 1:
-            raise InputError(f"k is {k}", expected="at least 1")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"k is {k}", expected="an integer, at least 1")
         tokens, best, intervals = top_k_rows(
             self.arrays, scores, score_rows, bounds, _depths(depths), _dead(dead), k
         )
@@ -277,7 +281,7 @@ class Part:
         return scan_ranks(self.arrays, deleted)
 
     def _passages(self, passages: ArrayLike) -> NDArray[np.int64]:
-        rows = np.atleast_1d(np.asarray(passages, np.int64))
+        rows = np.atleast_1d(integer_array(passages, name="the passages"))
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.passage_count:
             wrong = rows[(rows < 0) | (rows >= self.passage_count)][0]
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Tokens = Sequence[int] | NDArray[Any]
 
@@ -28,6 +28,9 @@ class Ragged:
         offsets: (rows + 1,) int64; row `i` is `values[offsets[i]:offsets[i + 1]]`.
         values: (tokens,) uint32.
 
+    Raises:
+        InputError: offsets that do not fit the values, or values that are not token ids.
+
     Example:
         >>> rows = Ragged.from_rows([[5, 6], [], [7]])
         >>> rows[0].tolist(), len(rows), rows.lengths.tolist()
@@ -36,6 +39,23 @@ class Ragged:
 
     offsets: NDArray[np.int64]
     values: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        # Compiled code reads where the offsets say.
+        offsets, values = (
+            integer_array(self.offsets, name="the offsets"),
+            token_array(self.values, name="a row"),
+        )
+        if (
+            offsets.ndim != 1
+            or not len(offsets)
+            or offsets[0]
+            or offsets[-1] != len(values)
+            or ((offsets[1:] < offsets[:-1]).any())
+        ):
+            raise InputError("the offsets do not fit", expected=f"rising integers from 0 to {len(values)}")
+        object.__setattr__(self, "offsets", np.ascontiguousarray(offsets))
+        object.__setattr__(self, "values", np.ascontiguousarray(values))
 
     @classmethod
     def from_rows(cls, rows: Iterable[Tokens], *, name: str = "row") -> Ragged:
@@ -50,6 +70,10 @@ class Ragged:
         """
         rows = list(rows)
         offsets = np.zeros(len(rows) + 1, np.int64)
+        if not all(isinstance(row, Sized) for row in rows):
+            raise InputError(
+                f"a {name} is not a sequence of token ids", expected="lists or arrays of integers"
+            )
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         if all(isinstance(row, np.ndarray) for row in rows):
             checked = [token_array(row, name=f"{name} {index}") for index, row in enumerate(rows)]
@@ -124,3 +148,17 @@ def token_array(tokens: Tokens, *, name: str = "a passage") -> NDArray[np.uint32
     if len(wrong):
         raise InputError(f"{name} has the token id {values[wrong[0]]}", expected=expected)
     return values.astype(np.uint32)
+
+
+def integer_array(values: ArrayLike, *, name: str) -> NDArray[np.int64]:
+    """Integers as int64, of any shape; those beyond 2⁶³ - 1 become that, which is nobody's number.
+
+    Raises:
+        InputError: they are not integers that 64 bits hold; `name` says what they are.
+    """
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise InputError(f"{name} are not integers", expected="integers")
+    if array.dtype == np.uint64:
+        array = np.minimum(array, np.uint64(2**63 - 1))
+    return array.astype(np.int64, copy=False)

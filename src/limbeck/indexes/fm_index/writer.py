@@ -29,7 +29,7 @@ from limbeck.indexes.fm_index.kernels.layout import POSITION_LIMIT
 from limbeck.indexes.fm_index.locking import locked, locked_if_free
 from limbeck.indexes.fm_index.manifest import NAME, Manifest, PartEntry, file_checksum
 from limbeck.indexes.fm_index.part import Part
-from limbeck.indexes.fm_index.ragged import token_array
+from limbeck.indexes.fm_index.ragged import integer_array, token_array
 from limbeck.indexes.fm_index.snapshot import OpenPart, Snapshot, open_snapshot, write_deletions
 
 if TYPE_CHECKING:
@@ -136,10 +136,8 @@ def delete(folder: Path, numbers: Iterable[int], *, wait_s: float) -> None:
 
 
 def _numbers(numbers: Iterable[int]) -> NDArray[np.int64]:
-    values = np.asarray(numbers if isinstance(numbers, np.ndarray) else list(numbers))
-    if values.ndim != 1 or (len(values) and values.dtype.kind not in "iu"):
-        raise InputError("the passage numbers are not integers", expected="integers, as add() returned them")
-    return values.astype(np.int64)
+    values = numbers if isinstance(numbers, np.ndarray) else list(numbers)
+    return np.ravel(integer_array(values, name="the passage numbers"))
 
 
 def _with_deletions(folder: Path, part: OpenPart, rows: NDArray[np.int64], name: str) -> PartEntry:
@@ -262,8 +260,10 @@ def _writing(folder: Path, wait_s: float, *, merging: bool = False) -> Iterator[
         manifest = Manifest.read(folder)
         if not merging:  # the merge's own result is not named yet
             _tidy(folder, manifest, merging=False)
-        yield manifest
-        _tidy(folder, Manifest.read(folder), merging=merging)
+        try:
+            yield manifest
+        finally:  # an error leaves parts that no manifest names
+            _tidy(folder, Manifest.read(folder), merging=merging)
 
 
 def _tidy(folder: Path, manifest: Manifest, *, merging: bool) -> None:

@@ -240,12 +240,13 @@ def _place_group(  # noqa: PLR0917
     """Puts a sorted group in its place.
 
     Args:
-        keys: (capacity,), the rank of what follows each suffix, plus 1; 0 at an end.
+        keys: (capacity,), what `ranks` says of the position that follows the known prefix of each suffix.
         positions: (capacity,), the suffixes.
         size: how many they are.
         low: the rank of the first.
         suffixes: (tokens,), written to.
-        ranks: (length + PADDING,), the rank of each position, or the first rank of its group; written to.
+        ranks: (length + PADDING,), the rank of each position, or the first rank of its group, plus 1; 0 at an
+            end; written to.
         left: (capacity, 2), the groups that are tied after this round; written to, or a larger copy of it.
         tied: how many of them there are.
 
@@ -261,7 +262,7 @@ def _place_group(  # noqa: PLR0917
         is_tied = end - begin > 1 and key != uint64(0)
         for index in range(begin, end):
             suffixes[low + index] = positions[index]
-            ranks[positions[index]] = low + (begin if is_tied else index)
+            ranks[positions[index]] = low + 1 + (begin if is_tied else index)
         if is_tied:
             if tied == len(left):
                 grown = np.empty((2 * tied + 64, 2), np.uint32)
@@ -275,7 +276,7 @@ def _place_group(  # noqa: PLR0917
 
 @compiled
 def double_prefixes(
-    text: NDArray[Any],
+    length: int,
     suffixes: NDArray[np.uint32],
     groups: NDArray[np.uint32],
     depth: int,
@@ -283,20 +284,20 @@ def double_prefixes(
     """Finishes what is tied after `depth` codes, none of which ends a passage.
 
     Args:
-        text: (length + PADDING,) codes.
+        length: codes in the text.
         suffixes: (tokens,), sorted but for the tied groups, which have ascending positions; written to.
         groups: (tied, 2), the ranks at which each tied group begins and ends, ascending.
         depth: how many codes the members of a group share.
     """
-    ranks = np.empty(len(text), np.uint32)
+    ranks = np.zeros(length + PADDING, np.uint32)
     for rank in range(len(suffixes)):
-        ranks[suffixes[rank]] = rank
+        ranks[suffixes[rank]] = rank + 1
     largest = 0
     for group in range(len(groups)):
         low, high = int64(groups[group, 0]), int64(groups[group, 1])
         largest = max(largest, high - low)
         for rank in range(low, high):
-            ranks[suffixes[rank]] = low
+            ranks[suffixes[rank]] = low + 1
     keys, spare_keys = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
     positions, spare_positions = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
     while len(groups):
@@ -307,10 +308,7 @@ def double_prefixes(
             size = high - low
             for index in range(size):
                 positions[index] = suffixes[low + index]
-                following = int64(positions[index]) + depth
-                keys[index] = uint64(0)  # an ended suffix: position decides
-                if text[following] != 0:
-                    keys[index] = uint64(ranks[following]) + uint64(1)
+                keys[index] = ranks[int64(positions[index]) + depth]
             sort_by_key(keys, positions, spare_keys, spare_positions, size)
             left, tied = _place_group(keys, positions, size, low, suffixes, ranks, left, tied)
         groups = left[:tied]
