@@ -293,3 +293,20 @@ def test_queries_of_two_splits_are_pointed_out(tmp_path: Path, corpus: Path, tin
 def test_the_judgements_of_the_runs_are_left(finished: Path):
     measured_by = Judgements.open(finished / "data" / "judgements-test.arrow")
     assert read_qrels(finished / "qrels.tsv").fingerprint == measured_by.fingerprint
+
+
+def test_a_training_that_diverges_is_said_to(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    training = tiny_content(corpus, tiny_encoder_path)["training"] | {"learning_rate": 1e30}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, training=training)
+    with pytest.raises(InputError, match=r"diverged.*lower training\.learning_rate"):
+        run_recipe(recipe, copy, until="distil")
+
+
+def test_a_student_beside_an_older_index_is_not_searched(copy: Path, corpus: Path, tiny_encoder_path: Path):
+    training = tiny_content(corpus, tiny_encoder_path)["training"] | {"learning_rate": 1e-3}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, training=training)
+    run_recipe(recipe, copy, until="distil")
+    with pytest.raises(InputError, match="built from another student"):
+        DenseRetriever.open(copy)
+    run_recipe(recipe, copy, until="index")
+    assert DenseRetriever.open(copy).search("cat", k=1)

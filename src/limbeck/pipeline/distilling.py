@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from limbeck.data import Passages, Rankings
 from limbeck.encoders import encode
+from limbeck.errors import InputError
 from limbeck.indexes.vectors import VectorIndex, two_stage_recall
 from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
@@ -68,10 +70,17 @@ def distil(run: Run, work: Path) -> None:
         cosine_weight=recipe.training.cosine_weight,
         callbacks=[TrainerProgress(run.progress, "distilling")],
     )
+    _require_finite(student.model, "training.learning_rate and training.head_learning_rate")
     student.save(work / STUDENT)
     write_json(work / "curve.json", outcome.curve)
     if (logs := work / SCRATCH / "runs").is_dir():  # where the library's trainer puts them
         shutil.copytree(logs, work / "tensorboard", dirs_exist_ok=True)
+
+
+def _require_finite(model: torch.nn.Module, rates: str) -> None:
+    """A model of NaN would fail hours later, at a place that does not say why."""
+    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+        raise InputError("the training diverged: weights became NaN or infinite", remedy=f"lower {rates}")
 
 
 def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -> Objective:
@@ -113,6 +122,7 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
         work_dir=work / SCRATCH,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
     )
+    _require_finite(model, "baseline.learning_rate")
     model.save(str(work / MODEL), create_model_card=False)
     write_json(work / "curve.json", outcome.curve)
     with run.progress.task("encoding passages with it", len(run.dataset.passages)) as advance:
@@ -140,7 +150,12 @@ def build_index(run: Run, work: Path) -> None:
     recall = {str(depth): two_stage_recall(index, asked, 10, depth) for depth in depths}
     for depth, share in recall.items():
         run.progress.note(f"two stages with {depth} candidates find {share:.1%} of the exhaustive top 10")
-    settings = {"candidates": run.recipe.index.candidates, "size_bytes": index.size_bytes, "recall": recall}
+    settings = {
+        "candidates": run.recipe.index.candidates,
+        "passages": passages.fingerprint,
+        "size_bytes": index.size_bytes,
+        "recall": recall,
+    }
     write_json(work / SETTINGS, settings)
 
 

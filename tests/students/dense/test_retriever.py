@@ -140,3 +140,23 @@ def test_a_student_that_lacks_a_part_is_an_error(run_folder: Path, tmp_path: Pat
     (folder / "distil" / STUDENT / "1_PMA" / "config.json").unlink()
     with pytest.raises(InputError, match="the student cannot be read"):
         DenseRetriever.open(folder)
+
+
+def test_an_index_of_another_student_is_refused(run_folder: Path, tmp_path: Path, tiny_encoder_path: Path):
+    """As a run leaves them that was stopped after it had distilled anew."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    shutil.rmtree(folder / "distil")
+    other = DenseStudent.start(
+        str(tiny_encoder_path), max_length=32, heads=4, hidden=16, device="cpu", seed=1
+    )
+    other.save(folder / "distil" / STUDENT)
+    with pytest.raises(InputError, match=r"built from another student or corpus.*`limbeck index"):
+        DenseRetriever.open(folder)
+
+
+def test_an_index_of_another_corpus_is_refused(run_folder: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    settings = {"candidates": 10, "passages": "of the corpus before"}
+    (folder / "index" / SETTINGS).write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="built from another student or corpus"):
+        DenseRetriever.open(folder)

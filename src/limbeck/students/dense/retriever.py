@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from limbeck.data import Passages, RankedList
 from limbeck.errors import InputError
-from limbeck.indexes.vectors import VectorIndex
+from limbeck.indexes.vectors import InteractionWeights, VectorIndex
 from limbeck.students.dense.student import DenseStudent
 
 STUDENT, INDEX, PASSAGES, SETTINGS = "student", "vectors", "data/passages.arrow", "index.json"
@@ -70,7 +73,8 @@ class DenseRetriever:
             device: where the student lives; None takes the best there is.
 
         Raises:
-            InputError: the folder holds no run, its index is not built yet, or a file of it cannot be read.
+            InputError: the folder holds no run, its index is not built yet or is of another student, or a
+                file of it cannot be read.
         """
         folder = Path(run_folder)
         index = folder / "index"
@@ -85,10 +89,20 @@ class DenseRetriever:
         with _mended_by_running(folder, "distil"):
             student = DenseStudent.load(folder / "distil" / STUDENT, device)
         with _mended_by_running(folder, "index"):
-            vectors, candidates = VectorIndex.open(index / INDEX), _candidates(index / SETTINGS)
+            vectors, settings = VectorIndex.open(index / INDEX), _settings(index / SETTINGS)
         with _mended_by_running(folder, "data"):
             passages = Passages.open(folder / PASSAGES)
-        return cls(student, vectors, passages, candidates)
+        # A run that was stopped between the two stages leaves a new student beside the old index.
+        if settings.get("passages", passages.fingerprint) != passages.fingerprint or not _same(
+            vectors.interaction, student.interaction_weights()
+        ):
+            raise InputError(
+                "the index was built from another student or corpus than the run has now",
+                path=index,
+                expected="the index of this student",
+                remedy=_again(folder, None),
+            )
+        return cls(student, vectors, passages, settings["candidates"])
 
     def search(self, query: str, k: int = 10) -> list[Hit]:
         """The best passages for a question, best first.
@@ -132,11 +146,20 @@ class DenseRetriever:
         return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
 
 
-def _candidates(path: Path) -> int:
+def _settings(path: Path) -> dict[str, Any]:
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["candidates"])
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings["candidates"] = int(settings["candidates"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError("the settings of the index cannot be read", path=path) from error
+    return settings
+
+
+def _same(one: InteractionWeights | None, other: InteractionWeights) -> bool:
+    """Whether these are the same weights; an index without an interaction says itself what it lacks."""
+    return one is None or all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(other)
+    )
 
 
 @contextmanager
