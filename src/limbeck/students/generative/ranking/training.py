@@ -136,7 +136,7 @@ class _RankingTrainer(Trainer):
                 total = rank + self.objective.generation_weight * parts["generation_loss"]
         if not torch.isfinite(total):
             raise LimbeckError(
-                f"the loss is {float(total)} at step {self.state.global_step}; try a smaller learning rate"
+                f"the loss is {total.item()} at step {self.state.global_step}; try a smaller learning rate"
             )
         for name, part in parts.items():
             self._parts.setdefault(name, []).append(part.detach())
