@@ -35,13 +35,14 @@ ORDER = {
 
 
 def fillers(number: int) -> list[Passage]:
-    """Passages of random words: in a corpus of a hundred tokens nothing is rare enough to say much."""
-    words = [word for word in VOCABULARY if word.isalpha()]
+    """Passages of other words: in a corpus of a hundred tokens nothing is rare enough to say much."""
+    used = {word for passage in PASSAGES for word in f"{passage.title} {passage.text}".split()}
+    words = [word for word in VOCABULARY if word.isalpha() and word not in used]
     drawn = np.random.default_rng(0).choice(words, (number, 20)).tolist()
     return [Passage(f"filler-{place}", " ".join(row), " ".join(row[:2])) for place, row in enumerate(drawn)]
 
 
-FILLER = fillers(200)
+FILLER = fillers(1000)
 
 
 def draw_targets(world: World, generator) -> GenerationTargets:
