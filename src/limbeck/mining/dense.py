@@ -77,7 +77,10 @@ class DenseMiner:
         settings = {"passages": passages.fingerprint, "weights": weights_digest(self._model)}
         if not self._kept(settings):
             self._encode(settings, progress)
-        self._vectors: NDArray[np.float32] = np.load(self.folder / _VECTORS, mmap_mode="r")
+        self._vectors: NDArray[np.float32] = np.load(
+            self.folder / _VECTORS,
+            mmap_mode="c",  # torch wants memory that looks writable
+        )
 
     def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
         """One list of `depth` passages (or all, when there are fewer) for each query."""
@@ -124,13 +127,17 @@ def top_rows(
     Returns:
         Rows and inner products, both (queries, min(depth, passages)), best first, equal ones by row.
     """
+    import torch  # noqa: PLC0415  # takes seconds
+
     rows = np.zeros((len(queries), 0), np.int64)
     scores = np.zeros((len(queries), 0), np.float32)
     for start in range(0, len(vectors), SEARCH_BLOCK):
         block = np.asarray(vectors[start : start + SEARCH_BLOCK])
+        # Not by numpy: its threads would wait for the cores that torch's, fresh from encoding, still hold.
+        products = (torch.from_numpy(queries) @ torch.from_numpy(block).T).numpy()
         new_rows = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
         rows = np.concatenate([rows, new_rows], axis=1)
-        scores = np.concatenate([scores, queries @ block.T], axis=1)
+        scores = np.concatenate([scores, products], axis=1)
         if scores.shape[1] > depth:
             kept = _largest(scores, depth)
             rows, scores = rows[kept].reshape(-1, depth), scores[kept].reshape(-1, depth)
