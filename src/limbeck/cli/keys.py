@@ -28,7 +28,8 @@ def _keys(section: type[Section], prefix: str) -> Iterator[str]:
             many = "[]" if get_origin(field.annotation) is tuple else ""
             if "kind" in kind.model_fields:
                 yield f"{path}{many}.kind: {_kinds(kind)}" + _meaning(_summary(kind))
-                yield from (line for line in _keys(kind, f"{path}{many}.") if ".kind:" not in line)
+                own = f"{path}{many}.kind:"
+                yield from (line for line in _keys(kind, f"{path}{many}.") if not line.startswith(own))
             else:
                 yield from _keys(kind, f"{path}.")
 

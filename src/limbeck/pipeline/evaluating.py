@@ -86,7 +86,7 @@ def evaluate(run: Run, work: Path) -> None:
         ),
         machine(),
         recipe.seed,
-        recipe.model_dump(mode="json"),
+        recipe.content,
     )
     results.write(work / "metrics.json")
     write_report(_report(run, results, metrics, queries), work)

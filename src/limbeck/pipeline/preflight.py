@@ -20,8 +20,9 @@ from limbeck.evaluation import parse_metric
 from limbeck.evaluation.report import require_extra
 from limbeck.files import Records, find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
-from limbeck.recipes import BeirData, HubData, IrDatasetsData, Recipe
+from limbeck.recipes import BeirData, GenerativeStudentRecipe, HubData, IrDatasetsData, Recipe
 from limbeck.students.dense.backbone import load_backbone, pooling_module
+from limbeck.students.generative.model import load_generator
 
 #: Passages that are read to see how the corpus is written.
 SAMPLE = 200
@@ -83,9 +84,16 @@ def _share_without_spaces(texts: Iterable[str]) -> float:
 
 def check_student(recipe: Recipe) -> None:
     """The backbone loads, and a student can be made of it."""
+    student = recipe.student
     backbone = load_backbone(recipe.backbone, recipe.max_length, "cpu")
+    if isinstance(student, GenerativeStudentRecipe):
+        load_generator(student.model or recipe.backbone, start=student.start, device="cpu")
+        trainings = [student.generation, *([student.ranking] if student.ranking else [])]
+        if any(training.tensorboard for training in trainings):
+            _require("tensorboard", "tensorboard in a training of the student", "tensorboard")
+        return
     pooling_module(backbone)
-    width, heads = backbone.get_embedding_dimension(), recipe.student.heads
+    width, heads = backbone.get_embedding_dimension(), student.heads
     if width is None or width % heads:
         raise InputError(
             f"student.heads is {heads}, which does not divide the {width} dimensions of '{recipe.backbone}'",

@@ -23,7 +23,7 @@ from limbeck.recipes import (
     recipe_yaml,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

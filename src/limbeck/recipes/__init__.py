@@ -1,0 +1,57 @@
+"""A recipe: one typed YAML file that says everything about one run.
+
+Unknown keys, missing files and contradictions are reported before any work starts.
+"""
+
+from limbeck.recipes.base import Section, Split
+from limbeck.recipes.data import BeirData, HubData, IrDatasetsData, StdlibData
+from limbeck.recipes.dense import D2LLMRecipe, DenseStudentRecipe, ListLossRecipe
+from limbeck.recipes.generative import (
+    BodyRecipe,
+    FileSource,
+    GeneratedSource,
+    GenerativeStudentRecipe,
+    PseudoQueryRecipe,
+    Ranking,
+    TitleRecipe,
+)
+from limbeck.recipes.loading import digest, load_recipe, make_recipe, recipe_yaml
+from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.teacher import (
+    BiEncoderMember,
+    Bm25Member,
+    CrossEncoderMember,
+    LateInteractionMember,
+    Member,
+    RunMember,
+)
+
+__all__ = [
+    "BeirData",
+    "BiEncoderMember",
+    "Bm25Member",
+    "BodyRecipe",
+    "CrossEncoderMember",
+    "D2LLMRecipe",
+    "DenseStudentRecipe",
+    "FileSource",
+    "GeneratedSource",
+    "GenerativeStudentRecipe",
+    "HubData",
+    "IrDatasetsData",
+    "LateInteractionMember",
+    "ListLossRecipe",
+    "Member",
+    "PseudoQueryRecipe",
+    "Ranking",
+    "Recipe",
+    "RunMember",
+    "Section",
+    "Split",
+    "StdlibData",
+    "TitleRecipe",
+    "digest",
+    "load_recipe",
+    "make_recipe",
+    "recipe_yaml",
+]

@@ -1,0 +1,65 @@
+"""What every section of a recipe is made of: the section itself, paths, models, shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+#: In the context of the validation: the folder from which the relative paths of a recipe count.
+ORIGIN = "origin"
+
+
+def _resolved(path: Path | str, info: ValidationInfo) -> Path:
+    origin: Path = (info.context or {}).get(ORIGIN, Path())
+    return (origin / Path(path).expanduser()).resolve()
+
+
+def _file(path: Path, info: ValidationInfo) -> Path:
+    full = _resolved(path, info)
+    if not full.is_file():
+        raise ValueError(f"there is no file {full}")
+    return full
+
+
+def _folder(path: Path, info: ValidationInfo) -> Path:
+    full = _resolved(path, info)
+    if not full.is_dir():
+        raise ValueError(f"there is no folder {full}")
+    return full
+
+
+def _model(name: str, info: ValidationInfo) -> str:
+    full = _resolved(name, info)
+    if full.is_dir():
+        return str(full)
+    if name.startswith((".", "/", "~")):
+        raise ValueError(f"there is no folder {full}")
+    return name
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+File = Annotated[Path, AfterValidator(_file)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+#: A folder, or else a name on the hub.
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model)]
+Split = Literal["train", "dev", "test"]
+#: The losses on the teacher's rank list, see `limbeck.losses.LIST_LOSSES`, which a recipe does not import.
+ListLossName = Literal[
+    "distilled_rank_net",
+    "kl_divergence",
+    "lambda_loss",
+    "list_mle",
+    "list_net",
+    "margin_mse",
+    "positive_margin",
+    "rank_imitation",
+    "rank_net",
+]
+
+
+class Section(BaseModel):
+    """A part of a recipe; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,86 @@
+"""Sections: the dense student, what it minimises, how it learns; and the fine-tuned backbone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from limbeck.recipes.base import Fraction, ListLossName, Section
+
+
+class DenseStudentRecipe(Section):
+    """The dense student: encoder, attention pooling, interaction module."""
+
+    kind: Literal["dense"] = "dense"
+    pooling_start: Literal["backbone", "random"] = "backbone"
+    interaction_start: Literal["cosine", "random"] = "cosine"
+    heads: int = Field(32, ge=1)
+    hidden: int = Field(512, ge=1)
+    features: int = Field(128, ge=1)
+
+
+class D2LLMRecipe(Section):
+    """The losses of D2LLM, weighted as published."""
+
+    kind: Literal["d2llm"]
+    contrastive: float = Field(1.0, ge=0)
+    rank: float = Field(1.0, ge=0)
+    hard_easy: float = Field(0.01, ge=0)
+    in_batch: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, gt=0)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether any of its terms counts."""
+        return any((self.contrastive, self.rank, self.hard_easy, self.in_batch))
+
+
+class ListLossRecipe(Section):
+    """A loss on the teacher's rank list, with the in-batch cross-entropy."""
+
+    kind: ListLossName
+    in_batch: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, gt=0)
+    teacher_scale: float | None = Field(
+        None,
+        gt=0,
+        description="Of the teacher's scores; null spreads them as far as the student's are at its start.",
+    )
+
+
+Loss = Annotated[D2LLMRecipe | ListLossRecipe, Field(discriminator="kind")]
+
+
+class Training(Section):
+    """How the student and the fine-tuned backbone learn."""
+
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-5, gt=0)
+    head_learning_rate: float = Field(5e-4, gt=0)
+    warmup_ratio: Fraction = 0.1
+    weight_decay: float = Field(0.01, ge=0)
+    accumulation: int = Field(1, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+    hard_negatives: int = Field(7, ge=0)
+    cosine_weight: float = Field(0.5, ge=0)
+    tensorboard: bool = False
+    gradient_checkpointing: bool = Field(
+        True, description="A fraction of the memory of a step, for up to a third more time."
+    )
+
+
+class BaselineTraining(Section):
+    """How the backbone is fine-tuned with in-batch negatives, the student's plain competitor."""
+
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=2)
+    learning_rate: float = Field(2e-5, gt=0)
+    warmup_ratio: Fraction = 0.1
+
+
+class IndexRecipe(Section):
+    """The student's index."""
+
+    candidates: int = Field(1000, ge=1, description="Of the first stage, for the interaction to rank.")

@@ -1,0 +1,146 @@
+"""Sections: the generative student, its identifiers, and its two trainings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from limbeck.recipes.base import File, Fraction, ListLossName, ModelName, Section
+
+
+class TitleRecipe(Section):
+    """The passage's title, generated whole."""
+
+    kind: Literal["title"]
+    max_length: int = Field(20, ge=1, description="Tokens; a longer title is not generated.")
+
+
+class BodyRecipe(Section):
+    """Substrings of the passage's text."""
+
+    kind: Literal["body"]
+    max_length: int = Field(10, ge=1, description="Tokens of an identifier.")
+    spans: int = Field(10, ge=1, description="Learnt for a query and a passage that answers it.")
+
+
+class TrainingQueriesSource(Section):
+    """The training queries that the passage answers."""
+
+    kind: Literal["training-queries"]
+
+
+class FileSource(Section):
+    """A file of questions: passage id, tab, question; or JSON objects with `id` and `text`."""
+
+    kind: Literal["file"]
+    path: File
+
+
+class GeneratedSource(Section):
+    """Questions written by a model: one that is trained here on the training queries, or a given one."""
+
+    kind: Literal["generated"]
+    model: ModelName | None = Field(
+        None, description="A model of passage to query; null trains the backbone to be one."
+    )
+    count: int = Field(5, ge=1, description="Questions a passage.")
+    epochs: float = Field(3.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    checkpoint_every: int = Field(200, ge=1)
+
+
+PseudoQuerySource = Annotated[
+    TrainingQueriesSource | FileSource | GeneratedSource, Field(discriminator="kind")
+]
+
+
+class PseudoQueryRecipe(Section):
+    """Questions that the passage answers, generated whole."""
+
+    kind: Literal["pseudo-query"]
+    max_length: int = Field(20, ge=1, description="Tokens; a longer question is not generated.")
+    learnt: int = Field(5, ge=1, description="Learnt for a query and a passage, at most.")
+    sources: tuple[PseudoQuerySource, ...] = Field(
+        min_length=1, description="Where they come from; training queries suit a corpus that they cover."
+    )
+
+
+View = Annotated[TitleRecipe | BodyRecipe | PseudoQueryRecipe, Field(discriminator="kind")]
+
+
+class Generation(Section):
+    """How the model learns to generate identifiers: the base retriever."""
+
+    epochs: float = Field(3.0, gt=0)
+    batch_size: int = Field(64, ge=1, description="Identifiers a batch.")
+    learning_rate: float = Field(1e-4, gt=0, description="Published for BART-large: 3e-5.")
+    warmup_ratio: Fraction = 0.1
+    label_smoothing: Fraction = 0.1
+    weight_decay: float = Field(0.01, ge=0)
+    accumulation: int = Field(1, ge=1)
+    checkpoint_every: int = Field(200, ge=1)
+    tensorboard: bool = False
+
+
+class Ranking(Section):
+    """How the model then learns to rank: DGR, LTRGR, or any other loss on the teacher's lists."""
+
+    loss: ListLossName = Field(
+        "distilled_rank_net", description="distilled_rank_net is DGR's, positive_margin LTRGR's."
+    )
+    published_margins: bool = Field(
+        False, description="The published 300 and 100, in units of the score; otherwise without a unit."
+    )
+    generation_weight: float | None = Field(
+        None, ge=0, description="Of the loss of generation beside; null takes the published proportion."
+    )
+    depth: int = Field(200, ge=1, description="Passages of the base retriever that the teacher judges.")
+    max_queries: int | None = Field(None, ge=1, description="Training queries, at most; null takes all.")
+    positives: int = Field(2, ge=1, description="Of a query's list.")
+    negatives: int = Field(4, ge=1, description="Of a query's list.")
+    draws: int = Field(1, ge=1, description="Lists drawn for a query.")
+    identifiers: int = Field(100, ge=1, description="By which a passage is scored in training, at most.")
+    targets: int = Field(2, ge=1, description="Identifiers of each view that are generated beside.")
+    epochs: float = Field(3.0, gt=0)
+    batch_size: int = Field(4, ge=1, description="Queries a batch.")
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup_ratio: Fraction = 0.1
+    label_smoothing: Fraction = 0.1
+    weight_decay: float = Field(0.01, ge=0)
+    accumulation: int = Field(1, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+    tensorboard: bool = False
+    seed: int | None = Field(None, ge=0, lt=2**32, description="Of this training; null takes the recipe's.")
+
+
+class SearchRecipe(Section):
+    """How identifiers are generated for a question, and passages found by them."""
+
+    beams: int = Field(15, ge=1, description="Of each view.")
+    unigrams: int = Field(1000, ge=0, description="Single tokens that take part; 0 leaves them out.")
+    repetition: Fraction = Field(0.8, description="Part of a weight that tokens covered before take away.")
+    max_occurrences: int = Field(1500, ge=1, description="An identifier with more names no candidates.")
+    candidates: int = Field(1500, ge=1, description="Passages that are scored in full.")
+    batch_size: int = Field(16, ge=1, description="Questions that are decoded together.")
+
+
+class GenerativeStudentRecipe(Section):
+    """The generative student: it answers with identifiers of the passages."""
+
+    kind: Literal["generative"]
+    model: ModelName | None = Field(None, description="What it starts from; null takes the backbone.")
+    start: Literal["auto", "seq2seq", "encoder-decoder", "causal"] = "auto"
+    max_query_length: int = Field(64, ge=1, description="Tokens of a query that are read.")
+    views: tuple[View, ...] = Field((TitleRecipe(kind="title"), BodyRecipe(kind="body")), min_length=1)
+    generation: Generation = Generation()
+    ranking: Ranking | None = Field(Ranking(), description="null leaves the base retriever as it is.")
+    search: SearchRecipe = SearchRecipe()
+
+    @model_validator(mode="after")
+    def _one_view_of_a_kind(self) -> Self:
+        kinds = [view.kind for view in self.views]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"the views are {', '.join(kinds)}: each kind may stand there once")
+        return self

@@ -1,0 +1,124 @@
+"""Reading, checking and writing a recipe."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from limbeck.errors import InputError
+from limbeck.recipes.base import ORIGIN, Section
+from limbeck.recipes.recipe import Recipe
+from limbeck.strict_yaml import read_yaml, set_key
+
+
+def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Relative paths in it are taken from the recipe's own folder.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` with dots between levels and YAML values: `training.epochs=2`.
+
+    Raises:
+        InputError: not YAML, an unknown key, a value of the wrong kind, a missing file, a contradiction.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            "there is no such recipe", path=path, remedy="see the folder recipes/ for some that run"
+        )
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError("not a recipe", path=path, expected="a mapping with at least the key 'data'")
+    for override in overrides:
+        set_key(content, override)
+    return make_recipe(content, source=path)
+
+
+def make_recipe(content: dict[str, Any], source: Path) -> Recipe:
+    """Checks the content of a recipe.
+
+    Args:
+        content: what its YAML says.
+        source: the file, for messages and as the origin of relative paths.
+
+    Raises:
+        InputError: an unknown key, a value of the wrong kind, a missing file, a contradiction.
+    """
+    try:
+        return Recipe.model_validate(content, context={ORIGIN: source.parent})
+    except ValidationError as error:
+        problem, expected, remedy = _explained(error.errors()[0])
+        more = error.error_count() - 1
+        raise InputError(
+            problem + (f" (and {more} more)" if more else ""), path=source, expected=expected, remedy=remedy
+        ) from error
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe with every default written out, as it goes into the run folder."""
+    return yaml.safe_dump(recipe.content, sort_keys=False, allow_unicode=True)
+
+
+def digest(*parts: object) -> str:
+    """A short name for anything that JSON can write, the same in every process."""
+    text = json.dumps(parts, sort_keys=True, default=_plain)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a recipe")
+
+
+def _explained(error: ErrorDetails) -> tuple[str, str | None, str | None]:
+    """Problem, expectation and remedy of an error that the types found."""
+    kinds = {tag for section in _sections() for tag in _kinds_of(section)}
+    # The kind of a union's member stands in the location, though it is no key.
+    parts = [str(part) for part in error["loc"]]
+    place = ".".join(part for part in parts if part not in kinds or part == parts[-1])
+    if error["type"] == "extra_forbidden":
+        names = sorted({name for section in _sections() for name in section.model_fields})
+        close = difflib.get_close_matches(parts[-1], [name for name in names if name != parts[-1]], n=1)
+        meant = f"did you mean '{close[0]}'? " if close else ""
+        return f"unknown key '{place}'", None, f"{meant}`limbeck run --keys` lists the keys"
+    if error["type"] == "union_tag_not_found":
+        return f"{place}: the key 'kind' is missing", None, "`limbeck run --keys` lists the kinds"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return f"{place}: there is no kind '{context['tag']}'", f"one of {context['expected_tags']}", None
+    if error["type"] in {"model_type", "model_attributes_type"}:
+        return f"{place}: this is a section of the recipe", "keys and values below it", None
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if error["type"] == "missing":
+        return f"the key '{place}' is missing", None, "`limbeck run --keys` lists the keys"
+    remedy = (
+        "correct it; relative paths count from the recipe's folder" if "there is no f" in message else None
+    )
+    if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
+        remedy = (
+            "put it in quotes; YAML reads words such as no, 12 and 2024-01-01 as something else than text"
+        )
+    return (f"{place}: {message}" if place else message), None, remedy
+
+
+def _sections(base: type[Section] = Section) -> list[type[Section]]:
+    return [found for section in base.__subclasses__() for found in (section, *_sections(section))]
+
+
+def _kinds_of(section: type[Section]) -> tuple[str, ...]:
+    field = section.model_fields.get("kind")
+    return () if field is None else get_args(field.annotation)

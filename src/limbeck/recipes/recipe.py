@@ -1,0 +1,129 @@
+"""The recipe as a whole, and what of it contradicts itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from limbeck.recipes.base import ModelName, Section, Split
+from limbeck.recipes.data import Data, Mining
+from limbeck.recipes.dense import (
+    BaselineTraining,
+    D2LLMRecipe,
+    DenseStudentRecipe,
+    IndexRecipe,
+    ListLossRecipe,
+    Loss,
+    Training,
+)
+from limbeck.recipes.generative import GenerativeStudentRecipe
+from limbeck.recipes.teacher import BiEncoderMember, RunMember, TeacherRecipe
+
+#: Sections that only a dense student reads.
+DENSE_SECTIONS = frozenset({"loss", "training", "index"})
+
+
+class Evaluation(Section):
+    """What is measured, on the test queries."""
+
+    metrics: tuple[str, ...] = Field(("nDCG@10", "MRR@10", "Recall@100"), min_length=1)
+    depth: int = Field(100, ge=1, description="Passages of a query in each run.")
+    split: Literal["dev", "test"] = "test"
+
+
+def _student_kind(student: Any) -> Any:
+    """Which student a section describes; the dense one where it does not say."""
+    return student.get("kind", "dense") if isinstance(student, dict) else getattr(student, "kind", "dense")
+
+
+Student = Annotated[
+    Annotated[DenseStudentRecipe, Tag("dense")] | Annotated[GenerativeStudentRecipe, Tag("generative")],
+    Discriminator(_student_kind),
+]
+
+
+class Recipe(Section):
+    """Everything about one run.
+
+    Example:
+        >>> recipe = Recipe(data={"kind": "stdlib"}, training={"epochs": 2})
+        >>> recipe.training.epochs, recipe.seed
+        (2.0, 0)
+    """
+
+    name: str = "limbeck"
+    seed: int = Field(0, ge=0, lt=2**32)
+    language: str = Field("en", description="Of the corpus, for BM25: en, zh, ja, or any of Snowball's.")
+    backbone: ModelName = Field("all-MiniLM-L6-v2", description="A folder, or a name on the hub.")
+    max_length: int = Field(128, ge=8, description="Tokens of a text that are read.")
+    device: str | None = Field(None, description="cpu, cuda, …; null takes the best there is.")
+    data: Data
+    mining: Mining = Mining()
+    teacher: TeacherRecipe = TeacherRecipe()
+    student: Student = DenseStudentRecipe()
+    loss: Loss = ListLossRecipe(kind="kl_divergence")
+    training: Training = Training()
+    baseline: BaselineTraining = BaselineTraining()
+    index: IndexRecipe = IndexRecipe()
+    evaluation: Evaluation = Evaluation()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What this recipe says as JSON values, every default written out, without sections that it lacks."""
+        generative = isinstance(self.student, GenerativeStudentRecipe)
+        return self.model_dump(mode="json", exclude=set(DENSE_SECTIONS) if generative else None)
+
+    @model_validator(mode="after")
+    def _students_own_sections(self) -> Self:
+        foreign = sorted(DENSE_SECTIONS & self.model_fields_set)
+        if isinstance(self.student, GenerativeStudentRecipe) and foreign:
+            raise ValueError(
+                f"the section '{foreign[0]}' belongs to a dense student: set student.generation, "
+                "student.ranking and student.search"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dense_student_learns(self) -> Self:
+        if not isinstance(self.student, DenseStudentRecipe):
+            return self
+        if self.training.hard_negatives == 0 and self.mining.random == 0 and self.loss.in_batch == 0:
+            raise ValueError(
+                "no negatives: training.hard_negatives, mining.random and loss.in_batch are all 0"
+            )
+        if isinstance(self.loss, D2LLMRecipe) and not self.loss.has_weight:
+            raise ValueError("nothing to learn from: every weight of the loss is 0")
+        members = self.teacher.members
+        alone = members[0] if len(members) == 1 else None
+        if isinstance(alone, BiEncoderMember) and alone.model in {None, self.backbone}:
+            raise ValueError("the teacher is the student's own start: name another member or model")
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_within_depth(self) -> Self:
+        cutoffs = [int(cutoff) for name in self.evaluation.metrics for cutoff in re.findall(r"@(\d+)$", name)]
+        if self.evaluation.depth < max(cutoffs, default=1):
+            raise ValueError(
+                f"evaluation.depth is {self.evaluation.depth}, but a metric looks at {max(cutoffs)} passages"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_hold_what_is_asked(self) -> Self:
+        runs = [member for member in self.teacher.members if isinstance(member, RunMember)]
+        if not runs:
+            return self
+        if self.mining.random:
+            raise ValueError("a run file scores no random passages: set mining.random to 0")
+        asked: list[Split] = ["train", "dev", self.evaluation.split]
+        missing = [split for split in dict.fromkeys(asked) if split not in self.mining.runs]
+        if missing:
+            raise ValueError(
+                "a run file scores only what it lists, so the candidates must come from run files too: "
+                f"name those of {', '.join(missing)} in mining.runs"
+            )
+        if self.evaluation.split == "test" and any(member.test is None for member in runs):
+            raise ValueError("the teacher reranks the test queries too: name its run of them under test")
+        return self
