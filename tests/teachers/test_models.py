@@ -7,9 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from transformers import TrainerCallback
 
-from limbeck.checkpoints import last_whole_checkpoint
 from limbeck.data import Judgements
 from limbeck.encoders import weights_digest
 from limbeck.errors import InputError
@@ -21,6 +19,7 @@ from limbeck.teachers import (
     fine_tune_cross_encoder,
 )
 from tests.tiny_models import tiny_cross_encoder
+from tests.trainings import Interrupt, Interrupted, Steps, leave_half
 
 PAIRS = [
     ("where is paris", "paris is the capital of france"),
@@ -87,19 +86,6 @@ def test_bi_encoder_is_the_scaled_cosine_and_encodes_a_text_once(tiny_encoder_pa
     assert teacher.version != BiEncoderTeacher(tiny_encoder_path, scale=20).version
 
 
-class Stop(TrainerCallback):
-    """Ends the process's part of the work, as a kill between two steps would."""
-
-    def __init__(self, at=None):
-        self.at = at
-        self.steps = 0
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.steps += 1
-        if state.global_step == self.at:
-            raise KeyboardInterrupt
-
-
 SETTINGS = FineTuning(
     steps=6, batch_size=2, negatives=2, max_length=32, checkpoint_every=2, learning_rate=1e-3, seed=3
 )
@@ -112,24 +98,23 @@ def training(candidates, queries, passages, judgements):
 
 def test_fine_tuning_goes_on_to_the_same_weights(tiny_encoder_path, training, tmp_path):
     whole = fine_tune_cross_encoder(tiny_encoder_path, *training, tmp_path / "whole", SETTINGS)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         fine_tune_cross_encoder(
-            tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[Stop(5)]
+            tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[Interrupt(5)]
         )
-    half = tmp_path / "part" / "checkpoint-5"  # as a kill in the midst of writing would leave it
-    half.mkdir()
-    rest = Stop()
+    leave_half(tmp_path / "part", 5)
+    rest = Steps()
     again = fine_tune_cross_encoder(
         tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[rest]
     )
-    assert rest.steps == 2  # from the checkpoint at step 4
+    assert rest.seen == [5, 6]  # from the checkpoint at step 4
     scores, resumed = (CrossEncoderTeacher(folder).score(PAIRS) for folder in (whole, again))
     assert resumed.tolist() == scores.tolist()
     assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["limbeck.json", "model"]
     # Done is done; other settings are another run.
-    ready = Stop()
+    ready = Steps()
     fine_tune_cross_encoder(tiny_encoder_path, *training, tmp_path / "part", SETTINGS, callbacks=[ready])
-    assert ready.steps == 0
+    assert not ready.seen
 
 
 def test_fine_tuning_learns_and_other_settings_start_anew(tiny_encoder_path, training, tmp_path):
@@ -161,14 +146,3 @@ def test_nothing_to_learn_from(tiny_encoder_path, training, tmp_path):
             tmp_path,
             SETTINGS,
         )
-
-
-def test_last_whole_checkpoint(tmp_path):
-    assert last_whole_checkpoint(tmp_path) is None
-    for step, state in ((2, "{}"), (10, "{}"), (12, '{"cut'), (14, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert not (tmp_path / "checkpoint-12").exists()

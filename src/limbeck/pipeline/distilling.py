@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -73,8 +72,6 @@ def distil(run: Run, work: Path) -> None:
     _require_finite(student.model, "training.learning_rate and training.head_learning_rate")
     student.save(work / STUDENT)
     write_json(work / "curve.json", outcome.curve)
-    if (logs := work / SCRATCH / "runs").is_dir():  # where the library's trainer puts them
-        shutil.copytree(logs, work / "tensorboard", dirs_exist_ok=True)
 
 
 def _require_finite(model: torch.nn.Module, rates: str) -> None:

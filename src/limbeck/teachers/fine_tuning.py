@@ -12,18 +12,18 @@ import shutil
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import ListNetLoss
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 
-from limbeck.checkpoints import last_whole_checkpoint
-from limbeck.encoders import load_cross_encoder, supports_bf16
+from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder, atomic_path, make_folder
+from limbeck.trainers import TrainerSettings, run_trainer
 
 if TYPE_CHECKING:
     import os
@@ -39,8 +39,8 @@ _CERTAIN = 30.0
 _HEAD = r"(^|\.)(classifier|score|classification_head|pooler)\."
 
 
-@dataclass(frozen=True)
-class FineTuning:
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(TrainerSettings):
     """How a cross-encoder is fine-tuned.
 
     The defaults suit a backbone of MiniLM's size that gets a new head; a published reranker wants a
@@ -67,11 +67,16 @@ class FineTuning:
     max_length: int = 160
     learning_rate: float = 7e-5
     head_learning_rate: float = 5e-4
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
     negative_depth: int = 50
     checkpoint_every: int = 100
-    seed: int = 0
+
+    def arguments(self, device: str, work_dir: Path) -> dict[str, Any]:
+        """See `TrainerSettings.arguments`."""
+        return super().arguments(device, work_dir) | {
+            "max_steps": self.steps,
+            "learning_rate_mapping": {_HEAD: self.head_learning_rate},
+            "logging_steps": max(1, self.steps // 20),
+        }
 
 
 def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training set, where from, where to
@@ -122,37 +127,14 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
         return folder
     set_seed(settings.seed)  # before loading: the head may be drawn at random
     model = load_cross_encoder(base, max_length=settings.max_length, num_labels=1, device=device)
-    kind = model.device.type
-    arguments = CrossEncoderTrainingArguments(
-        output_dir=str(work_dir),
-        max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        learning_rate_mapping={_HEAD: settings.head_learning_rate},
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        bf16=supports_bf16(kind),
-        use_cpu=kind == "cpu",
-        save_strategy="steps",
-        save_steps=settings.checkpoint_every,
-        save_total_limit=1,
-        logging_steps=max(1, settings.steps // 20),
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=kind == "cuda",
-    )
     trainer = CrossEncoderTrainer(
         model=model,
-        args=arguments,
+        args=CrossEncoderTrainingArguments(**settings.arguments(model.device.type, work_dir)),
         train_dataset=_training_lists(rankings, queries, passages, judgements, settings),
         loss=ListNetLoss(model, mini_batch_size=-1),
         callbacks=list(callbacks),
     )
-    trainer.remove_callback(PrinterCallback)  # a library does not print
-    checkpoint = last_whole_checkpoint(work_dir)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    run_trainer(trainer)
     with atomic_folder(folder) as staging:
         model.save_pretrained(str(staging))
     _remove_checkpoints(work_dir)
@@ -162,7 +144,7 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
 def _forget_other_runs(work_dir: Path, settings: FineTuning, inputs: Sequence[str]) -> None:
     """Remove what a run with other settings or data left in the folder, so that nothing goes on from it."""
     make_folder(work_dir)
-    wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2)
+    wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2, sort_keys=True)
     note = work_dir / "limbeck.json"
     if not note.is_file() or note.read_text("utf-8") != wanted:
         _remove_checkpoints(work_dir)

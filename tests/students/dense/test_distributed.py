@@ -7,16 +7,15 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from limbeck.losses import LIST_LOSSES
 from limbeck.students.dense.objective import ListObjective
-from tests.students.dense.test_training import QUICK, assert_same, losses, train
+from tests.students.dense.test_training import QUICK, train
+from tests.trainings import REPOSITORY, assert_same, losses
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 #: Without in-batch negatives, which each process has of its own.
 OBJECTIVE = ListObjective("kl_divergence", LIST_LOSSES["kl_divergence"], in_batch_weight=0)
 SETTINGS = replace(QUICK, batch_size=2, epochs=2)
@@ -32,7 +31,8 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tiny_encoder_p
             import torch
             from tests.students.dense.conftest import make_world
             from tests.students.dense.test_distributed import OBJECTIVE, SETTINGS
-            from tests.students.dense.test_training import losses, train
+            from tests.students.dense.test_training import train
+            from tests.trainings import losses
             folder = Path({str(tmp_path)!r}) / os.environ["RANK"]
             folder.mkdir()
             world, work = make_world(folder), folder.with_name("two")

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +18,17 @@ from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings, train_in_batch, train_student
 from tests.students.dense.conftest import World, make_world
 from tests.tiny_models import tiny_decoder, tiny_encoder
+from tests.trainings import (
+    Interrupt,
+    Interrupted,
+    Steps,
+    assert_same,
+    leave_half,
+    losses,
+    run_killed,
+    weights,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = {"max_length": 32, "heads": 4, "hidden": 16, "features": 8, "device": "cpu"}
 QUICK = TrainingSettings(
     epochs=4,
@@ -36,29 +40,6 @@ QUICK = TrainingSettings(
     bf16=False,
 )
 KL = ListObjective("kl_divergence", LIST_LOSSES["kl_divergence"])
-
-
-class Interrupted(Exception):
-    pass
-
-
-class Interrupt(TrainerCallback):
-    """Stops a training at the end of a step, as Ctrl-C would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **_):
-        if state.global_step == self.step:
-            raise Interrupted
-
-
-class Kill(Interrupt):
-    """Kills the process at the end of a step; nothing gets to clean up."""
-
-    def on_step_end(self, args, state, control, **_):
-        if state.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +76,6 @@ def train_baseline(path, world: World, work: Path, callbacks=(), settings=QUICK)
         callbacks=callbacks,
     )
     return model, outcome
-
-
-def losses(outcome, part="loss"):
-    return [line[part] for line in outcome.curve if part in line]
-
-
-def weights(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
 
 
 @pytest.mark.parametrize(
@@ -170,14 +137,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(dropout_path, world,
     whole, expected = train(dropout_path, world, tmp_path / "whole")
     with pytest.raises(Interrupted):
         train(dropout_path, world, tmp_path / "cut", callbacks=[Interrupt(step)])
-    seen = []
-
-    class Steps(TrainerCallback):
-        def on_step_end(self, args, state, control, **_):
-            seen.append(state.global_step)
-
-    again, outcome = train(dropout_path, world, tmp_path / "cut", callbacks=[Steps()])
-    assert seen[0] == step // 3 * 3 + 1
+    steps = Steps()
+    again, outcome = train(dropout_path, world, tmp_path / "cut", callbacks=[steps])
+    assert steps.seen[0] == step // 3 * 3 + 1
     assert_same(weights(again.model), weights(whole.model))
     assert outcome.steps == expected.steps
     assert losses(outcome) == losses(expected)
@@ -193,21 +155,16 @@ def test_the_interrupted_baseline_ends_with_the_same_weights(dropout_path, world
 
 @pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(dropout_path, world, tmp_path):
-    script = textwrap.dedent(
+    run_killed(
         f"""
         from pathlib import Path
-        from tests.students.dense.test_training import Kill, make_world, train
+        from tests.students.dense.test_training import make_world, train
+        from tests.trainings import Kill
         folder = Path({str(tmp_path)!r})
-        world = make_world(folder)
-        train({str(dropout_path)!r}, world, folder / "cut", callbacks=[Kill(4)])
+        train({str(dropout_path)!r}, make_world(folder), folder / "cut", callbacks=[Kill(4)])
         """
     )
-    killed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    # What a kill in the middle of writing the next checkpoint leaves.
-    half = tmp_path / "cut" / "checkpoint-6"
-    half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half")
+    leave_half(tmp_path / "cut", 6)
     again, _ = train(dropout_path, make_world(tmp_path), tmp_path / "cut")
     whole, _ = train(dropout_path, world, tmp_path / "whole")
     assert_same(weights(again.model), weights(whole.model))
@@ -249,9 +206,7 @@ def test_mixed_precision_can_be_chosen(tiny_encoder_path, world, tmp_path, bf16)
 
 def test_precision_follows_the_hardware_unless_chosen(tiny_encoder_path, world, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "limbeck.students.dense.training.supports_bf16", lambda device: asked.append(device) or False
-    )
+    monkeypatch.setattr("limbeck.trainers.supports_bf16", lambda device: asked.append(device) or False)
     train(tiny_encoder_path, world, tmp_path / "work", replace(QUICK, epochs=0.5, bf16=None))
     assert asked == ["cpu"]
 
@@ -358,6 +313,6 @@ def test_nothing_to_learn_from_is_said(student, world, tmp_path):
 
 
 def test_missing_tensorboard_is_said(tiny_encoder_path, world, tmp_path, monkeypatch):
-    monkeypatch.setattr("limbeck.students.dense.training.find_spec", lambda name: None)
+    monkeypatch.setattr("limbeck.trainers.find_spec", lambda name: None)
     with pytest.raises(InputError, match="TensorBoard"):
         train(tiny_encoder_path, world, tmp_path / "work", replace(QUICK, tensorboard=True))

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
 from limbeck.errors import InputError
 from limbeck.students.generative.generator import log_probabilities
@@ -20,35 +14,12 @@ from limbeck.students.generative.identifiers import BodyView, TitleView
 from limbeck.students.generative.targets import GenerationTargets
 from limbeck.students.generative.training import GenerationSettings, generation_loss, train_generator
 from tests.students.generative.worlds import KINDS, load_tiny, make_world, save_tiny
+from tests.trainings import Interrupt, Interrupted, assert_same, leave_half, losses, run_killed, weights
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 QUICK = GenerationSettings(
     epochs=3, batch_size=3, learning_rate=1e-3, checkpoint_every=3, log_every=1, bf16=False
 )
 VIEWS = [TitleView(), BodyView(max_length=3, spans=2)]
-
-
-class Interrupted(Exception):
-    pass
-
-
-class Interrupt(TrainerCallback):
-    """Stops a training at the end of a step, as Ctrl-C would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args, state, control, **_):
-        if state.global_step == self.step:
-            raise Interrupted
-
-
-class Kill(Interrupt):
-    """Kills the process at the end of a step; nothing gets to clean up."""
-
-    def on_step_end(self, args, state, control, **_):
-        if state.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train(path, world, work: Path, settings=QUICK, callbacks=()):
@@ -62,16 +33,6 @@ def train(path, world, work: Path, settings=QUICK, callbacks=()):
     )
     outcome = train_generator(generator, examples, settings=settings, work_dir=work, callbacks=callbacks)
     return generator, examples, outcome
-
-
-def weights(generator):
-    return {name: value.clone() for name, value in generator.model.state_dict().items()}
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
 
 
 def test_the_loss_by_hand():
@@ -89,9 +50,9 @@ def test_every_kind_learns_its_targets(tiny_paths, world, tmp_path, kind):
     generator, examples, outcome = train(
         tiny_paths[kind], world, tmp_path / "work", replace(QUICK, epochs=25, learning_rate=3e-3)
     )
-    losses = [line["loss"] for line in outcome.curve if "loss" in line]
-    assert sum(losses[-4:]) < 0.6 * sum(losses[:4])
-    assert outcome.steps == len(losses) == 25 * 4
+    curve = losses(outcome)
+    assert sum(curve[-4:]) < 0.6 * sum(curve[:4])
+    assert outcome.steps == len(curve) == 25 * 4
     marker = generator.vocabulary.markers(["title"])["title"].start
     titles = [
         example for example in (examples[place] for place in range(len(examples))) if example.prompt == marker
@@ -121,34 +82,31 @@ def test_an_interrupted_training_ends_with_the_same_weights(dropout_path, world,
     with pytest.raises(Interrupted):
         train(dropout_path, world, tmp_path / "cut", callbacks=[Interrupt(step)])
     again, _, outcome = train(dropout_path, world, tmp_path / "cut")
-    assert_same(weights(again), weights(whole))
-    assert outcome == expected or outcome.steps == expected.steps
+    assert_same(weights(again.model), weights(whole.model))
+    assert outcome.steps == expected.steps
+    assert losses(outcome) == losses(expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "qwen"])
 def test_a_killed_training_ends_with_the_same_weights(tmp_path, kind):
     path = save_tiny(kind, tmp_path / "model", dropout=0.1)
-    script = textwrap.dedent(
+    run_killed(
         f"""
         import torch
         from pathlib import Path
-        from tests.students.generative.test_training import Kill, make_world, train
+        from tests.students.generative.test_training import make_world, train
+        from tests.trainings import Kill
         torch.set_num_threads(1)
         folder = Path({str(tmp_path)!r})
         train({str(path)!r}, make_world(folder), folder / "cut", callbacks=[Kill(4)])
         """
     )
-    killed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    # What a kill in the middle of writing the next checkpoint leaves.
-    half = tmp_path / "cut" / "checkpoint-6"
-    half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half")
+    leave_half(tmp_path / "cut", 6)
     world = make_world(tmp_path)
     again, _, _ = train(path, world, tmp_path / "cut")
     whole, _, _ = train(path, world, tmp_path / "whole")
-    assert_same(weights(again), weights(whole))
+    assert_same(weights(again.model), weights(whole.model))
 
 
 def test_accumulation_is_the_larger_batch(tiny_paths, world, tmp_path):
@@ -162,11 +120,9 @@ def test_accumulation_is_the_larger_batch(tiny_paths, world, tmp_path):
         for size in (4, 1)
     ]
     (large, _, one), (parts, _, other) = found
-    assert [line["loss"] for line in other.curve if "loss" in line] == pytest.approx(
-        [line["loss"] for line in one.curve if "loss" in line], rel=1e-3
-    )
-    for name, value in weights(large).items():
-        torch.testing.assert_close(weights(parts)[name], value, atol=2e-3, rtol=1e-2, msg=name)
+    assert losses(other) == pytest.approx(losses(one), rel=1e-3)
+    for name, value in weights(large.model).items():
+        torch.testing.assert_close(weights(parts.model)[name], value, atol=2e-3, rtol=1e-2, msg=name)
 
 
 def test_mixed_precision_ends_with_the_training(tiny_paths, world, tmp_path):
@@ -188,6 +144,6 @@ def test_training_prints_nothing(tiny_paths, world, tmp_path, capfd):
 def test_bad_input(tiny_paths, world, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="nothing to learn from"):
         train_generator(load_tiny(tiny_paths["bart"]), [], settings=QUICK, work_dir=tmp_path)
-    monkeypatch.setattr("limbeck.students.generative.training.find_spec", lambda name: None)
+    monkeypatch.setattr("limbeck.trainers.find_spec", lambda name: None)
     with pytest.raises(InputError, match="TensorBoard"):
         train(tiny_paths["bart"], world, tmp_path / "work", replace(QUICK, tensorboard=True))

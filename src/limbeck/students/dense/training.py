@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,15 @@ from sentence_transformers import (
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
-from transformers import PrinterCallback, TrainerCallback
-from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers import TrainerCallback
 
-from limbeck.checkpoints import last_whole_checkpoint
 from limbeck.data import Judgements, Passages, Queries
-from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
 from limbeck.students.dense.backbone import training_prompts
 from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import Objective, StudentLoss
 from limbeck.students.dense.student import DenseStudent
+from limbeck.trainers import EpochSettings, TrainingOutcome, run_trainer
 
 #: Parameters of the student that the backbone does not have, by a part of their name.
 _HEADS = (
@@ -45,9 +42,9 @@ _LIST_FEATURES = Features(
 )
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how fast a model learns.
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(EpochSettings):
+    """How long and how fast a model learns; see also `EpochSettings` and `TrainerSettings`.
 
     Attributes:
         epochs: passes over the lists.
@@ -55,16 +52,8 @@ class TrainingSettings:
         learning_rate: of the encoder, at its peak.
         head_learning_rate: of the attention pooling and the interaction module, at its peak; they start
             from nothing and may move faster than the encoder.
-        warmup_ratio: share of the steps over which the rates rise; they then fall linearly to zero.
-        weight_decay: of AdamW.
-        max_grad_norm: the length to which longer gradients are cut.
-        accumulation: batches a step of the optimiser.
-        bf16: computes in bfloat16 under autocast; None does where the hardware is fast at it. Weights and
-            optimiser stay in float32.
-        seed: of the shuffling and of dropout.
         checkpoint_every: steps between checkpoints, from which a killed training goes on.
         log_every: steps between entries of the log.
-        tensorboard: also writes the log for TensorBoard, into a folder `tensorboard` beside the work folder.
         gradient_checkpointing: keeps a layer's input only and computes the layer again on the way back: a
             fraction of the memory, about a third more time, the same gradients.
     """
@@ -73,30 +62,13 @@ class TrainingSettings:
     batch_size: int = 16
     learning_rate: float = 2e-5
     head_learning_rate: float = 5e-4
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    accumulation: int = 1
-    bf16: bool | None = None
-    seed: int = 0
     checkpoint_every: int = 50
     log_every: int = 10
-    tensorboard: bool = False
     gradient_checkpointing: bool = False
 
-
-@dataclass(frozen=True)
-class TrainingOutcome:
-    """What a training leaves besides the model.
-
-    Attributes:
-        steps: how many the optimiser made, those before a checkpoint included.
-        curve: the trainer's log, one mapping an entry: `step`, `loss` and each of its parts (`…_loss`),
-            `grad_norm`, `learning_rate`.
-    """
-
-    steps: int
-    curve: list[dict[str, float]] = field(default_factory=list)
+    def arguments(self, device: str, work_dir: Path) -> dict[str, Any]:
+        """See `TrainerSettings.arguments`."""
+        return super().arguments(device, work_dir) | {"activation_checkpointing": self.gradient_checkpointing}
 
 
 def train_student(
@@ -216,32 +188,12 @@ def _train(
     find_unused: bool | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
-    device = model.device.type
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(work_dir),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
+        **settings.arguments(model.device.type, work_dir),
         learning_rate_mapping=rates or {},
         prompts=prompts,
         batch_sampler=batch_sampler,
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        bf16=supports_bf16(device) if settings.bf16 is None else settings.bf16,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        use_cpu=device == "cpu",
-        save_strategy="steps",
-        save_steps=settings.checkpoint_every,
-        save_total_limit=1,
-        logging_steps=settings.log_every,
-        report_to="none",
         ddp_find_unused_parameters=find_unused,
-        disable_tqdm=True,
-        dataloader_pin_memory=device == "cuda",
     )
     trainer = _Trainer(
         model=model,
@@ -249,12 +201,9 @@ def _train(
         train_dataset=dataset,
         loss=loss,
         data_collator=collator,
-        callbacks=[*callbacks, *([_tensorboard(work_dir)] if settings.tensorboard else [])],
+        callbacks=list(callbacks),
     )
-    trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
-    checkpoint = last_whole_checkpoint(work_dir)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
+    return run_trainer(trainer, tensorboard=settings.tensorboard)
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -262,17 +211,3 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Adds none."""
-
-
-def _tensorboard(work_dir: Path) -> TrainerCallback:
-    if find_spec("tensorboard") is None:
-        raise InputError(
-            "TensorBoard is asked for and not installed", remedy="pip install 'limbeck[tensorboard]'"
-        )
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # needs the package
-
-    return TensorBoardCallback(SummaryWriter(work_dir.with_name("tensorboard")))  # type: ignore[no-untyped-call]
-
-
-def _numbers(line: dict[str, Any]) -> dict[str, float]:
-    return {key: float(value) for key, value in line.items() if isinstance(value, int | float)}

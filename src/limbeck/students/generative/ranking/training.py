@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainerCallback
+from transformers import Seq2SeqTrainingArguments, Trainer, TrainerCallback
 
 from limbeck.data import Queries
 from limbeck.errors import InputError, LimbeckError
@@ -30,15 +30,14 @@ from limbeck.students.generative.ranking.objective import RankingObjective
 from limbeck.students.generative.ranking.passage_scores import row_logits
 from limbeck.students.generative.targets import GenerationTargets
 from limbeck.students.generative.training import (
-    GenerationOutcome,
     GenerationSettings,
     Rows,
-    run_trainer,
-    trainer_arguments,
+    run_generator_trainer,
 )
+from limbeck.trainers import TrainingOutcome
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankingSettings(GenerationSettings):
     """How long and how fast a generator learns to rank. Published: 3 epochs, 1e-5, four queries a step.
 
@@ -69,7 +68,7 @@ def train_ranking(
     settings: RankingSettings,
     work_dir: Path,
     callbacks: Sequence[TrainerCallback] = (),
-) -> GenerationOutcome:
+) -> TrainingOutcome:
     """Teaches a generator to score passages in the order of rank lists.
 
     The generator is changed in place, and is not in training mode afterwards. A training that was killed and
@@ -100,7 +99,7 @@ def train_ranking(
         draws = TargetDraws(targets, settings.targets, settings.seed)
     trainer = _RankingTrainer(
         model=generator.model,
-        args=trainer_arguments(settings, generator.model.device.type, work_dir),
+        args=Seq2SeqTrainingArguments(**settings.arguments(generator.model.device.type, work_dir)),
         train_dataset=Rows(lists),
         data_collator=RankCollator(generator, matches, queries, draws),
         callbacks=list(callbacks),
@@ -108,7 +107,7 @@ def train_ranking(
     trainer.encoder = generator.model.get_encoder() if generator.model.config.is_encoder_decoder else None
     trainer.objective = objective
     trainer.smoothing = settings.label_smoothing
-    return run_trainer(trainer, generator, settings, work_dir)
+    return run_generator_trainer(trainer, generator, settings)
 
 
 class _RankingTrainer(Trainer):

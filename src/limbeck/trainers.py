@@ -1,0 +1,182 @@
+"""What every training shares: settings, the trainer's arguments, going on after a kill, the log, TensorBoard.
+
+Design facts:
+- Optimisation, mixed precision, checkpoints and several devices are the library's trainer's.
+- A training that was killed at any instant and is called again goes on from its last whole checkpoint.
+- Nothing is printed: what a trainer would print is in the outcome's curve.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
+
+from limbeck.encoders import supports_bf16
+from limbeck.errors import InputError
+
+_STATE = "trainer_state.json"  # the trainer writes it last
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """What every training is told.
+
+    Attributes:
+        batch_size: examples a batch.
+        learning_rate: at its peak.
+        warmup_ratio: share of the steps over which the rate rises; it then falls linearly to zero.
+        weight_decay: of AdamW.
+        seed: of the shuffling and of dropout.
+        checkpoint_every: steps between checkpoints, from which a killed training goes on.
+    """
+
+    batch_size: int
+    learning_rate: float
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    seed: int = 0
+    checkpoint_every: int
+
+    def arguments(self, device: str, work_dir: Path) -> dict[str, Any]:
+        """The settings as the arguments classes of the library's trainers take them.
+
+        Args:
+            device: kind of the device on which the model lives, `"cpu"` or `"cuda"`.
+            work_dir: for the checkpoints.
+
+        Returns:
+            Keyword arguments of `transformers.TrainingArguments` and of the classes derived from it.
+
+        Example:
+            >>> TrainingArguments(**settings.arguments("cpu", Path("work/checkpoints")))
+        """
+        return {
+            "output_dir": str(work_dir),
+            "per_device_train_batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_ratio,
+            "weight_decay": self.weight_decay,
+            "seed": self.seed,
+            "data_seed": self.seed,
+            "bf16": supports_bf16(device),
+            "use_cpu": device == "cpu",
+            "save_strategy": "steps",
+            "save_steps": self.checkpoint_every,
+            "save_total_limit": 1,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "dataloader_pin_memory": device == "cuda",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSettings(TrainerSettings):
+    """What a training is told that passes over its examples.
+
+    Attributes:
+        epochs: passes over the examples.
+        max_grad_norm: the length to which longer gradients are cut.
+        accumulation: batches a step of the optimiser.
+        bf16: computes in bfloat16 under autocast; None does where the hardware is fast at it. Weights and
+            optimiser stay in float32.
+        log_every: steps between entries of the log.
+        tensorboard: also writes the log for TensorBoard, into a folder `tensorboard` beside the work folder.
+    """
+
+    epochs: float
+    max_grad_norm: float = 1.0
+    accumulation: int = 1
+    bf16: bool | None = None
+    log_every: int
+    tensorboard: bool = False
+
+    def arguments(self, device: str, work_dir: Path) -> dict[str, Any]:
+        """See `TrainerSettings.arguments`."""
+        found = super().arguments(device, work_dir) | {
+            "num_train_epochs": self.epochs,
+            "gradient_accumulation_steps": self.accumulation,
+            "max_grad_norm": self.max_grad_norm,
+            "logging_steps": self.log_every,
+        }
+        return found if self.bf16 is None else found | {"bf16": self.bf16}
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What a training leaves besides the model.
+
+    Attributes:
+        steps: how many the optimiser made, those before a checkpoint included.
+        curve: the trainer's log, one mapping an entry: `step`, `epoch`, `loss` and each of its parts
+            (`…_loss`), `grad_norm`, `learning_rate`.
+    """
+
+    steps: int
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutcome:
+    """Trains from the last whole checkpoint in the trainer's folder on, or from the start.
+
+    Args:
+        trainer: the library's, whose arguments come from `TrainerSettings.arguments`.
+        tensorboard: also writes the log for TensorBoard, into a folder `tensorboard` beside the trainer's.
+
+    Raises:
+        InputError: TensorBoard is asked for and not installed.
+
+    Example:
+        >>> trainer = Trainer(model, TrainingArguments(**settings.arguments("cpu", work_dir)))
+        >>> run_trainer(trainer).curve[-1]["loss"]
+    """
+    work_dir = Path(trainer.args.output_dir)
+    trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
+    if tensorboard:
+        trainer.add_callback(_tensorboard(work_dir.with_name("tensorboard")))
+    checkpoint = last_whole_checkpoint(work_dir)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
+
+
+def last_whole_checkpoint(work_dir: Path) -> Path | None:
+    """The newest `checkpoint-STEP` in a trainer's folder that was written to its end; halves are removed.
+
+    A process that is killed while it writes a checkpoint leaves one that cannot be loaded, and the
+    trainer's own search would take it.
+
+    Example:
+        >>> checkpoint = last_whole_checkpoint(work_dir)
+        >>> trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    """
+    found = [
+        path for path in work_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()
+    ]
+    for checkpoint in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        try:
+            json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        else:
+            return checkpoint
+    return None
+
+
+def _tensorboard(folder: Path) -> TrainerCallback:
+    if find_spec("tensorboard") is None:
+        raise InputError(
+            "TensorBoard is asked for and not installed", remedy="pip install 'limbeck[tensorboard]'"
+        )
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # needs the package
+
+    return TensorBoardCallback(SummaryWriter(folder))  # type: ignore[no-untyped-call]
+
+
+def _numbers(line: dict[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in line.items() if isinstance(value, int | float)}
