@@ -56,6 +56,9 @@ def test_reading(tmp_path):
     assert table.contents([9999, 0]) == ["title 9999. text 9999", "text 0"]
     assert table.contents() == [passage.content for passage in passages]
     assert table.ids() == [passage.id for passage in passages]
+    batches = list(table.id_batches())
+    assert len(batches) == 3
+    assert [id_ for batch in batches for id_ in batch] == table.ids()
     assert [len(batch) for batch in table.batches(4000)] == [4000, 4000, 2000]
     assert [passage for batch in table.batches(7) for passage in batch] == passages
     assert "d7" in table

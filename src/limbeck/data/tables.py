@@ -175,6 +175,12 @@ class IdTable(Generic[Row]):
         """The ids at rows, or all in order."""
         return self._gather("id", rows)
 
+    def id_batches(self) -> Iterator[list[str]]:
+        """All ids in order, thousands at a time, without a look at the other columns."""
+        for batch in self._batches:
+            if batch.num_rows:  # the last holds the fingerprint alone
+                yield batch.column(0).to_pylist()
+
     @property
     def fingerprint(self) -> str:
         """A hash of the content, 32 hexadecimal digits; equal for equal rows in equal order."""

@@ -84,10 +84,12 @@ def _require_split(dataset: RetrievalDataset, split: Split) -> None:
 
 def _require_words(table: Passages | Queries) -> None:
     """Refuses now what no TREC run can hold at the end, when all the work is done."""
-    for row in table:
-        if row.id.split() != [row.id]:
+    for ids in table.id_batches():
+        joined = "".join(ids)
+        if joined.split() != [joined]:
+            wrong = next(id_ for id_ in ids if id_.split() != [id_])
             raise InputError(
-                f"the {table.kind} id {row.id!r} holds white space",
+                f"the {table.kind} id {wrong!r} holds white space",
                 expected="ids without it: a run leaves TREC files, whose columns it separates",
                 remedy="put another character in its place, in the judgements too",
             )
