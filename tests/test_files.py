@@ -18,6 +18,7 @@ from limbeck.files import (
     find_file,
     first_line,
     open_text,
+    replaced_folder,
     require_folder,
     write_text,
 )
@@ -117,6 +118,74 @@ def test_atomic_folder_refuses_a_file(tmp_path):
     (tmp_path / "out").write_text("x")
     with pytest.raises(InputError, match="this is a file"), atomic_folder(tmp_path / "out"):
         pass
+
+
+def test_replaced_folder_takes_the_place_of_all_that_stood_there(tmp_path):
+    target = tmp_path / "deep" / "out"
+    with replaced_folder(target) as staging:
+        (staging / "sub").mkdir()
+        (staging / "sub" / "a").write_text("1")
+        assert not target.exists()
+    with pytest.raises(KeyboardInterrupt):
+        fail_in(replaced_folder(target), "b", KeyboardInterrupt)
+    assert names(tmp_path) == ["deep/out/sub/a"]
+    with replaced_folder(target) as staging:
+        (staging / "b").write_text("2")
+        assert names(target) == ["sub/a"]
+    assert names(tmp_path) == ["deep/out/b"]
+    assert list(target.parent.iterdir()) == [target]
+    with pytest.raises(InputError, match="this is a file"), replaced_folder(target / "b"):
+        pass
+
+
+def test_a_replaced_folder_survives_a_rename_that_fails(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "a").write_text("old")
+    rename = Path.rename
+
+    def fails_for_the_new(self, to):
+        if self.suffix == ".partial":
+            raise OSError("the disk is gone")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new)
+    for folder in (target, tmp_path / "fresh"):
+        with pytest.raises(OSError, match="disk is gone"), replaced_folder(folder) as staging:
+            (staging / "b").write_text("new")
+    assert names(tmp_path) == ["out/a"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_folder_whose_writer_was_killed_while_it_replaced_it_is_put_back(tmp_path, renames):
+    """Killed after so many of its two renames."""
+    code = (
+        "import sys, os, signal\n"
+        "from pathlib import Path\n"
+        "from limbeck.files import replaced_folder\n"
+        "rename, left = Path.rename, int(sys.argv[2])\n"
+        "def counted(self, to):\n"
+        "    global left\n"
+        "    if not left:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    left -= 1\n"
+        "    return rename(self, to)\n"
+        "Path.rename = counted\n"
+        "with replaced_folder(sys.argv[1]) as staging:\n"
+        "    (staging / 'a').write_text('new')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "a").write_text("old")
+    done = subprocess.run([sys.executable, "-c", code, str(target), str(renames)], check=False)
+    assert done.returncode == -9
+    assert target.exists() == (renames != 1)
+    with pytest.raises(RuntimeError):
+        fail_in(replaced_folder(target), "a", RuntimeError)
+    assert (target / "a").read_text() == ("new" if renames == 2 else "old")
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_open_text_takes_byte_order_mark_crlf_and_a_last_line_without_end(tmp_path):

@@ -30,6 +30,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = "\ufeff"
+_PARTIAL, _REPLACED = ".partial", ".replaced"
 _serial = count()
 
 
@@ -77,6 +78,49 @@ def atomic_folder(folder: str | os.PathLike[str], *, stale: Iterable[str] = ()) 
         InputError: when `folder` is a file.
     """
     target = Path(folder)
+    with _staged(target) as staging:
+        yield staging
+        files = _sync_all(staging)
+        if target.is_dir():
+            _move_into(target, staging, files, stale)
+        else:
+            staging.replace(target)
+
+
+@contextmanager
+def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder; on a clean exit it takes the place of `folder`, on an error nothing changes.
+
+    What stood at `folder` is renamed away and deleted, all of it: a reader finds the files of one write.
+    A process that is killed between the two renames leaves nothing at `folder`; the next writer puts back
+    what stood there before it starts.
+
+    Raises:
+        InputError: when `folder` is a file.
+
+    Example:
+        >>> with replaced_folder("out/index") as temporary:
+        ...     np.save(temporary / "vectors.npy", vectors)
+    """
+    target = Path(folder)
+    with _staged(target) as staging:
+        for old in _left_behind(target, _REPLACED):
+            _settle(target, old)
+        yield staging
+        _sync_all(staging)
+        old = staging.with_suffix(_REPLACED)
+        try:
+            if target.is_dir():
+                target.rename(old)
+            staging.rename(target)
+            _sync_folder(target.parent)
+        finally:
+            _settle(target, old)
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A temporary folder beside the target, removed on an error; whoever asks for it moves it."""
     if target.exists() and not target.is_dir():
         raise InputError("this is a file", path=target, expected="a folder, or a path where one can be made")
     make_folder(target.parent)
@@ -84,17 +128,23 @@ def atomic_folder(folder: str | os.PathLike[str], *, stale: Iterable[str] = ()) 
     staging.mkdir()
     try:
         yield staging
-        files = [file for file in staging.rglob("*") if file.is_file()]
-        for file in files:
-            _sync(file, os.O_RDWR)
-        if target.is_dir():
-            _move_into(target, staging, files, stale)
-        else:
-            staging.replace(target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     _sync_folder(target.parent)
+
+
+def _sync_all(folder: Path) -> list[Path]:
+    """Flush a folder with all that is in it to the disk; its files, at any depth."""
+    files = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path, os.O_RDWR)
+            files.append(path)
+        elif path.is_dir():
+            _sync_folder(path)
+    _sync_folder(folder)
+    return files
 
 
 def _move_into(target: Path, staging: Path, files: list[Path], stale: Iterable[str]) -> None:
@@ -110,6 +160,14 @@ def _move_into(target: Path, staging: Path, files: list[Path], stale: Iterable[s
     _sync_folder(target)
 
 
+def _settle(target: Path, old: Path) -> None:
+    """Delete what was renamed away from the target, or put it back where nothing has taken its place."""
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.exists():
+        old.rename(target)
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and its parents; an InputError when a file stands in the way."""
     try:
@@ -120,12 +178,18 @@ def make_folder(folder: Path) -> None:
 
 def _temporary(target: Path) -> Path:
     """A name that no other writer uses, after removing what writers that are dead by now left behind."""
+    for left in _left_behind(target, _PARTIAL):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}-{next(_serial)}{_PARTIAL}")
+
+
+def _left_behind(target: Path, suffix: str) -> Iterator[Path]:
+    """What writers of the target on this host left that are dead by now."""
     host = socket.gethostname()
-    for left in target.parent.glob(f".{_escape(target.name)}.{_escape(host)}-*.partial"):
-        writer = left.name.removesuffix(".partial").rpartition(f"{host}-")[2].partition("-")[0]
+    for left in target.parent.glob(f".{_escape(target.name)}.{_escape(host)}-*{suffix}"):
+        writer = left.name.removesuffix(suffix).rpartition(f"{host}-")[2].partition("-")[0]
         if writer.isdigit() and not _alive(int(writer)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    return target.with_name(f".{target.name}.{host}-{os.getpid()}-{next(_serial)}.partial")
+            yield left
 
 
 def _escape(name: str) -> str:

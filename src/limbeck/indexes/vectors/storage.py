@@ -1,17 +1,14 @@
 """An index as a directory of flat files that is either complete or not there.
 
-Everything is written into a directory beside the target, the header last, each file synced, and the directory
-renamed. What a killed build left behind is removed by the next one. Arrays are plain .npy files, so that they
-can be memory-mapped here and read with NumPy anywhere.
+Everything is written into a directory beside the target, which takes its place as a whole, see
+`limbeck.files.replaced_folder`. Arrays are plain .npy files, so that they can be memory-mapped here and read
+with NumPy anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from limbeck.errors import InputError
+from limbeck.files import replaced_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,14 +57,14 @@ class ArrayWriter:
         self.rows += len(stored)
 
     def finish(self) -> dict[str, Any]:
-        """Puts the length into the file, syncs and closes it; gives its entry for the index header."""
+        """Puts the length into the file and closes it; gives its entry for the index header."""
         self._file.seek(0)
         self._write_header()
         if self._file.tell() != self._header_bytes:
             # NumPy reserves room for 21 digits of the first axis; one that does not would overwrite data.
             msg = f"{self.path}: the .npy header grew from {self._header_bytes} to {self._file.tell()} bytes"
             raise RuntimeError(msg)
-        _sync_and_close(self._file)
+        self._file.close()
         return {
             "size_bytes": self.path.stat().st_size,
             "skipped_bytes": self._header_bytes,
@@ -89,10 +87,8 @@ class ArrayWriter:
 
 
 def write_file(path: Path, content: bytes) -> dict[str, Any]:
-    """Writes and syncs a small file; gives its entry for the index header."""
-    file = path.open("wb")
-    file.write(content)
-    _sync_and_close(file)
+    """Writes a small file; gives its entry for the index header."""
+    path.write_bytes(content)
     return describe_file(path)
 
 
@@ -108,28 +104,15 @@ def building(directory: Path) -> Iterator[Path]:
     Raises:
         InputError: something that is not an index stands in the way.
     """
-    if directory.exists() and not (directory / HEADER).is_file() and any(directory.iterdir()):
+    if directory.is_dir() and not (directory / HEADER).is_file() and any(directory.iterdir()):
         raise InputError(
             "the directory holds something that is not a vector index",
             path=directory,
             expected="a directory that does not exist, is empty, or holds an index to replace",
             remedy="name another directory",
         )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(directory)
-    partial = directory.with_name(f"{_prefix(directory)}{os.getpid()}")
-    partial.mkdir()
-    try:
+    with replaced_folder(directory) as partial:
         yield partial
-        _sync_directory(partial)
-        replaced = partial.with_name(f"{partial.name}.replaced")
-        if directory.exists():
-            directory.rename(replaced)
-        partial.rename(directory)
-        _sync_directory(directory.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_header(directory: Path, header: dict[str, Any]) -> None:
@@ -213,37 +196,3 @@ def _checksum(path: Path, skipped_bytes: int) -> str:
         while chunk := file.read(_READ_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _sync_and_close(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _prefix(directory: Path) -> str:
-    """The name of a build's directory up to the process id; a host only knows its own processes."""
-    return f".{directory.name}.building-{socket.gethostname()}-"
-
-
-def _remove_abandoned(directory: Path) -> None:
-    """Removes what killed builds of this index on this host left behind."""
-    prefix = _prefix(directory)
-    for path in directory.parent.iterdir():
-        process = path.name.removeprefix(prefix).partition(".")[0]
-        if path.name.startswith(prefix) and process.isdigit() and not _runs_elsewhere(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs_elsewhere(process: int) -> bool:
-    """Whether this is another process that runs, as far as the system tells."""
-    can_tell = Path("/proc/self").exists()
-    return process != os.getpid() and (not can_tell or Path(f"/proc/{process}").exists())
