@@ -136,7 +136,7 @@ def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutco
         >>> trainer = Trainer(model, TrainingArguments(**settings.arguments("cpu", work_dir)))
         >>> run_trainer(trainer).curve[-1]["loss"]
     """
-    work_dir = Path(trainer.args.output_dir)
+    work_dir = Path(str(trainer.args.output_dir))  # the library fills in a None
     trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
     if tensorboard:
         trainer.add_callback(_tensorboard(work_dir.with_name("tensorboard")))
