@@ -54,7 +54,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
         (run.folder / "report.html").touch()
         (run.folder / "index").mkdir(exist_ok=True)
 
-    module.Run, module.RunFolder, module.run_stages, module.STAGES = Run, Path, run_stages, ()
+    module.Run, module.RunFolder, module.run_stages = Run, Path, run_stages
+    module.stages_of = lambda _recipe: ()
     monkeypatch.setitem(sys.modules, "limbeck.pipeline", module)
     return fake
 

@@ -132,7 +132,8 @@ def run_stages(run, stages, *, until=None):
     run.progress.stage(1, 1, "Wait", reused=False)
     print("waiting", flush=True)
     time.sleep(60)
-pipeline.Run, pipeline.RunFolder, pipeline.run_stages, pipeline.STAGES = Run, str, run_stages, ()
+pipeline.Run, pipeline.RunFolder, pipeline.run_stages = Run, str, run_stages
+pipeline.stages_of = lambda _recipe: ()
 sys.modules["limbeck.pipeline"] = pipeline
 from limbeck.cli import main
 main()

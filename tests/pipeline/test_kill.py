@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from limbeck.pipeline import STAGES
+from limbeck.pipeline import stages_of
 from limbeck.pipeline.teaching import CHUNK
+from limbeck.recipes import load_recipe
 from tests.pipeline import child
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,8 @@ def results(folder: Path) -> dict[str, Any]:
 
 def at_work(folder: Path) -> str:
     """The first stage that is not finished."""
-    return next((stage.name for stage in STAGES if not (folder / stage.name / ".done.json").exists()), "end")
+    stages = stages_of(load_recipe(folder / "recipe.yaml"))
+    return next((stage.name for stage in stages if not (folder / stage.name / ".done.json").exists()), "end")
 
 
 def scored_again(log: Path) -> Counter[str]:

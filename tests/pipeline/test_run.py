@@ -14,12 +14,12 @@ from limbeck.data.formats.qrels import read_qrels
 from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError
 from limbeck.evaluation import Results
-from limbeck.pipeline import STAGES, Run, RunFolder, Stage, run_stages
+from limbeck.pipeline import Run, RunFolder, Stage, run_stages, stages_of
 from limbeck.recipes import Recipe, load_recipe, make_recipe
 from limbeck.students.dense.retriever import DenseRetriever
-from tests.pipeline.tiny_corpus import SPLITS, Record, run_recipe, tiny_content, tiny_recipe
+from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_content, tiny_recipe
 
-NAMES = [stage.name for stage in STAGES]
+NAMES = [stage.name for stage in stages_of(Recipe(data={"kind": "stdlib"}))]
 SYSTEMS = ["bm25", "backbone", "backbone-in-batch", "student-cosine", "student-interaction", "teacher"]
 
 
@@ -170,7 +170,7 @@ def stale(folder: Path, recipe: Recipe) -> list[str]:
     copy = folder.parent / "pretended"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy)
-    run_stages(Run(recipe, RunFolder(copy)), [pretend(stage) for stage in STAGES])
+    run_stages(Run(recipe, RunFolder(copy)), [pretend(stage) for stage in stages_of(recipe)])
     return done
 
 
@@ -216,15 +216,16 @@ def test_a_stage_that_fails_leaves_the_others(copy: Path, corpus: Path, tiny_enc
         (work / "half").write_text("x")
         raise RuntimeError("out of memory")
 
+    content = tiny_content(corpus, tiny_encoder_path)
+    content["training"]["epochs"] = 2
+    recipe = load_from(content, corpus)
     broken = [
         Stage(stage.name, stage.title, stage.after, stage.settings, fails)
         if stage.name == "distil"
         else stage
-        for stage in STAGES
+        for stage in stages_of(recipe)
     ]
-    content = tiny_content(corpus, tiny_encoder_path)
-    content["training"]["epochs"] = 2
-    recipe, before = load_from(content, corpus), stamps(copy / "distil")
+    before = stamps(copy / "distil")
     with pytest.raises(RuntimeError, match="out of memory"):
         run_stages(Run(recipe, RunFolder(copy)), broken)
     assert stamps(copy / "distil") == before
@@ -243,9 +244,9 @@ def test_it_stops_where_it_is_told(tmp_path: Path, corpus: Path, tiny_encoder_pa
 
 def test_a_second_run_in_the_folder_is_refused(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
     folder = RunFolder(tmp_path / "run")
-    run = Run(tiny_recipe(corpus, tiny_encoder_path), folder, Record())
+    recipe = tiny_recipe(corpus, tiny_encoder_path)
     with folder.locked(), pytest.raises(InputError, match="another process works in this run folder"):
-        run_stages(run, STAGES)
+        run_stages(Run(recipe, folder), stages_of(recipe))
     assert not (folder / "recipe.yaml").exists()
 
 

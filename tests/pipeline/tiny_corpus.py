@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from limbeck.pipeline import STAGES, Run, RunFolder, Silent, run_stages
+from limbeck.pipeline import Run, RunFolder, Silent, run_stages, stages_of
 from limbeck.recipes import Recipe, make_recipe
 
 TEXT = """
@@ -70,20 +70,42 @@ def tiny_content(corpus: Path, encoder: Path, **changes: Any) -> dict[str, Any]:
     return content | changes
 
 
+def generative_content(corpus: Path, encoder: Path, **changes: Any) -> dict[str, Any]:
+    """As `tiny_content`, with a generative student that learns to rank; changes are keys of the student."""
+    content = tiny_content(corpus, encoder)
+    student = {
+        "kind": "generative",
+        "generation": {"epochs": 1, "batch_size": 32, "learning_rate": 1e-3, "checkpoint_every": 2},
+        "ranking": {
+            "depth": 6,
+            "max_queries": 20,
+            "epochs": 2,
+            "learning_rate": 1e-3,
+            "checkpoint_every": 2,
+        },
+        "search": {"beams": 4},
+    }
+    foreign = {"loss", "training", "index", "student"}
+    return {key: value for key, value in content.items() if key not in foreign} | {
+        "student": student | changes
+    }
+
+
 def tiny_recipe(corpus: Path, encoder: Path, **changes: Any) -> Recipe:
     """`tiny_content` as a recipe."""
     return make_recipe(tiny_content(corpus, encoder, **changes), corpus / "recipe.yaml")
 
 
 class Record(Silent):
-    """Keeps which stages were reused, and the notes."""
+    """Keeps which stages of a recipe were reused, and the notes."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: Recipe) -> None:
+        self.stages = {stage.title: stage.name for stage in stages_of(recipe)}
         self.reused: dict[str, bool] = {}
         self.notes: list[str] = []
 
     def stage(self, number: int, total: int, title: str, *, reused: bool) -> None:
-        self.reused[next(stage.name for stage in STAGES if stage.title == title)] = reused
+        self.reused[self.stages[title]] = reused
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -96,6 +118,6 @@ class Record(Silent):
 
 def run_recipe(recipe: Recipe, folder: Path, *, anyway: bool = False, until: str | None = None) -> Record:
     """Run it all, or until a stage, and tell what was done."""
-    record = Record()
-    run_stages(Run(recipe, RunFolder(folder), record, anyway=anyway), STAGES, until=until)
+    record = Record(recipe)
+    run_stages(Run(recipe, RunFolder(folder), record, anyway=anyway), stages_of(recipe), until=until)
     return record

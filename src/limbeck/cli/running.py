@@ -62,12 +62,12 @@ def run_recipe(
 
 def _run(recipe: Recipe, folder: Path, display: RunDisplay, *, anyway: bool, until: str | None) -> None:
     try:
-        from limbeck.pipeline import STAGES, Run, RunFolder, run_stages  # noqa: PLC0415 - brings torch
+        from limbeck.pipeline import Run, RunFolder, run_stages, stages_of  # noqa: PLC0415 - brings torch
     except ModuleNotFoundError as error:
         raise InputError(
             f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
         ) from error
-    run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), STAGES, until=until)
+    run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), stages_of(recipe), until=until)
 
 
 def _check_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,7 @@ def mining_settings(recipe: Recipe) -> object:
     return [
         mining.model_dump(mode="json", exclude={"false_negative_share"}),
         file_stamps(*mining.runs.values()),
-        _scored_by_runs(recipe),
+        scored_by_runs(recipe),
         recipe.language,
         backbone_settings(recipe),
         recipe.seed,
@@ -133,11 +133,11 @@ def mine(run: Run, work: Path) -> None:
         Rankings.union(found, mining.evaluation_depth).write(work / f"{split}.arrow")
     queries, judgements = training_queries(run, work)
     mined = Rankings.union(_found(run, work, miners, "train", skip=judgements))
-    only_found = _scored_by_runs(recipe)
+    only_found = scored_by_runs(recipe)
     with RankingsWriter(work / "train.arrow", mined.source) as writer:
         for query_id in queries.ids():
             positives = judgements.relevant(query_id)
-            writer.add(_training_list(mined.list_for(query_id), positives, mining.depth, only_found))
+            writer.add(training_list(mined.list_for(query_id), positives, mining.depth, only_found))
     with RankingsWriter(work / "easy.arrow", "random") as writer:
         for query_id in queries.ids():
             writer.add(_random(query_id, data.passages, judgements, mining.random, recipe.seed))
@@ -160,7 +160,7 @@ def _found(
     return found
 
 
-def _scored_by_runs(recipe: Recipe) -> bool:
+def scored_by_runs(recipe: Recipe) -> bool:
     """Whether nobody can score a positive that the candidates lack."""
     return any(isinstance(member, RunMember) for member in recipe.teacher.members)
 
@@ -178,13 +178,18 @@ def training_queries(run: Run, folder: Path | None = None) -> tuple[Queries, Jud
         return queries, judgements
     path = (folder or run.folder / "mine") / "queries.arrow"
     if folder is not None:
-        chosen = sorted(queries.ids(), key=lambda id_: _digest(id_, run.recipe.seed))[:limit]
+        chosen = drawn_queries(queries.ids(), limit, run.recipe.seed)
         Queries.write(path, (Query(id_, queries.text(id_)) for id_ in chosen))
     kept = Queries.open(path)
     return kept, judgements.subset(kept.ids())
 
 
-def _training_list(ranked: RankedList, positives: list[str], depth: int, only_found: bool) -> RankedList:
+def drawn_queries(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """So many of the ids, drawn by the seed; of a smaller limit, the first ones of the same draw."""
+    return sorted(ids, key=lambda id_: _digest(id_, seed))[:limit]
+
+
+def training_list(ranked: RankedList, positives: list[str], depth: int, only_found: bool) -> RankedList:
     """Positives, then the best candidates; the scores are ranks, for the teacher to replace."""
     relevant, found = set(positives), set(ranked.passage_ids)
     first = [passage for passage in positives if passage in found or not only_found]

@@ -44,7 +44,7 @@ def distil(run: Run, work: Path) -> None:
     Leaves `student/`, `curve.json`, and `tensorboard/` where the recipe wants it.
     """
     recipe = run.recipe
-    options = recipe.student.model_dump()
+    options = recipe.student.model_dump(exclude={"kind"})
     student = DenseStudent.start(
         recipe.backbone, max_length=recipe.max_length, seed=recipe.seed, device=recipe.device, **options
     )
@@ -69,12 +69,12 @@ def distil(run: Run, work: Path) -> None:
         cosine_weight=recipe.training.cosine_weight,
         callbacks=[TrainerProgress(run.progress, "distilling")],
     )
-    _require_finite(student.model, "training.learning_rate and training.head_learning_rate")
+    require_finite(student.model, "training.learning_rate and training.head_learning_rate")
     student.save(work / STUDENT)
     write_json(work / "curve.json", outcome.curve)
 
 
-def _require_finite(model: torch.nn.Module, rates: str) -> None:
+def require_finite(model: torch.nn.Module, rates: str) -> None:
     """A model of NaN would fail hours later, at a place that does not say why."""
     if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
         raise InputError("the training diverged: weights became NaN or infinite", remedy=f"lower {rates}")
@@ -119,7 +119,7 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
         work_dir=work / SCRATCH,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
     )
-    _require_finite(model, "baseline.learning_rate")
+    require_finite(model, "baseline.learning_rate")
     model.save(str(work / MODEL), create_model_card=False)
     write_json(work / "curve.json", outcome.curve)
     with run.progress.task("encoding passages with it", len(run.dataset.passages)) as advance:

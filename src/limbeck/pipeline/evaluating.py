@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from limbeck.data import Queries, Query, RankedList, Rankings
+from limbeck.data import Queries, Query, RankedList, Rankings, fuse
 from limbeck.data.formats.qrels import write_qrels
 from limbeck.data.formats.trec import write_run
 from limbeck.evaluation import (
@@ -19,23 +19,13 @@ from limbeck.evaluation import (
     system_result,
 )
 from limbeck.evaluation.report import Report, Table, write_report
-from limbeck.mining import BM25Miner, DenseMiner, Miner
-from limbeck.pipeline.candidates import candidate_lists, open_bm25
-from limbeck.pipeline.distilling import MODEL
+from limbeck.pipeline.candidates import candidate_lists
 from limbeck.pipeline.folder import machine
+from limbeck.pipeline.identifiers import uses_teacher
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.systems import TEACHER, Search, System, Systems, systems_of
 from limbeck.pipeline.teaching import open_teacher, scored_by_teacher
 from limbeck.recipes import Recipe
-from limbeck.students.dense.backbone import load_backbone
-from limbeck.students.dense.retriever import DenseRetriever
-
-#: The systems by name: rows of the table, keys of `metrics.json`, `runs/NAME.trec`.
-BM25_NAME = "bm25"
-BACKBONE = "backbone"
-BASELINE = "backbone-in-batch"
-COSINE = "student-cosine"
-STUDENT = "student-interaction"
-TEACHER = "teacher"
 
 #: Queries that are timed: enough for a median, few enough to wait for.
 TIMED_QUERIES = 50
@@ -43,8 +33,6 @@ TIMED_TEACHER_QUERIES = 5
 
 #: What users and scripts read.
 PUBLISHED = ("report.html", "report.md", "report-figures", "runs", "qrels.tsv", "metrics.json")
-
-Search = Callable[[Query], RankedList]
 
 
 def evaluation_settings(recipe: Recipe) -> object:
@@ -57,17 +45,24 @@ def evaluate(run: Run, work: Path) -> None:
     recipe, data = run.recipe, run.dataset
     split = recipe.evaluation.split
     queries, judgements = data.queries[split], data.judgements[split]
+    systems = systems_of(run)
     rankings: dict[str, Rankings] = {}
     latency: dict[str, Latency] = {}
     asked = list(queries)
-    for name, search in _systems(run, recipe.evaluation.depth).items():
+    for name, system in systems.named.items():
         with run.progress.task(name, len(queries)) as advance:
-            rankings[name] = Rankings.from_lists(_answers(search, queries, advance), name)
-            latency[name] = latency_ms(search, asked[:TIMED_QUERIES])
-    rankings[TEACHER] = scored_by_teacher(
-        run, candidate_lists(run, split), split, "teacher reranks the candidates"
-    )
-    latency[TEACHER] = latency_ms(_reranking(run, split), asked[:TIMED_TEACHER_QUERIES], warmup=1)
+            rankings[name] = Rankings.from_lists(_answers(system, queries, advance), name)
+            latency[name] = system.latency or latency_ms(system.search, asked[:TIMED_QUERIES])
+    for name, members in systems.fused.items():
+        lists = zip(*(map(rankings[member].list_for, queries.ids()) for member in members), strict=True)
+        rankings[name] = Rankings.from_lists(
+            (fuse(list(one), recipe.evaluation.depth) for one in lists), name
+        )
+    if uses_teacher(recipe):
+        rankings[TEACHER] = scored_by_teacher(
+            run, candidate_lists(run, split), split, "teacher reranks the candidates"
+        )
+        latency[TEACHER] = latency_ms(_reranking(run, split), asked[:TIMED_TEACHER_QUERIES], warmup=1)
 
     (work / "runs").mkdir(exist_ok=True)
     for name, ranked in rankings.items():
@@ -77,10 +72,10 @@ def evaluate(run: Run, work: Path) -> None:
         name: evaluate_run(ranked, judgements, recipe.evaluation.metrics) for name, ranked in rankings.items()
     }
     results = Results(
-        {name: system_result(metrics[name], latency[name], seed=recipe.seed) for name in rankings},
+        {name: system_result(metrics[name], latency.get(name), seed=recipe.seed) for name in rankings},
         compare_systems(
             metrics,
-            [(STUDENT, name) for name in rankings if name != STUDENT],
+            [(systems.student, name) for name in rankings if name != systems.student],
             next(iter(metrics.values())).names,
             seed=recipe.seed,
         ),
@@ -89,38 +84,14 @@ def evaluate(run: Run, work: Path) -> None:
         recipe.content,
     )
     results.write(work / "metrics.json")
-    write_report(_report(run, results, metrics, queries), work)
+    write_report(_report(run, systems, results, metrics), work)
 
 
-def _systems(run: Run, depth: int) -> dict[str, Search]:
-    recipe, passages = run.recipe, run.dataset.passages
-    retriever = DenseRetriever.open(run.folder.path, recipe.device)
-    backbone = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
-    tuned = load_backbone(str(run.folder / "baseline" / MODEL), recipe.max_length, recipe.device)
-    return {
-        BM25_NAME: _miner_search(BM25Miner(open_bm25(run)), depth),
-        BACKBONE: _miner_search(
-            DenseMiner(backbone, passages, folder=run.folder / "mine" / "backbone"), depth
-        ),
-        BASELINE: _miner_search(DenseMiner(tuned, passages, folder=run.folder / "baseline"), depth),
-        COSINE: lambda query: retriever.rank_by_cosine(query.text, depth, query.id),
-        STUDENT: lambda query: retriever.rank(query.text, depth, query.id),
-    }
-
-
-def _miner_search(miner: Miner, depth: int) -> Search:
-    def search(query: Query) -> RankedList:
-        return next(iter(miner.mine([query], depth)))
-
-    return search
-
-
-def _answers(search: Search, queries: Queries, advance: Callable[[int], None]) -> list[RankedList]:
-    answers = []
-    for query in queries:
-        answers.append(search(query))
+def _answers(system: System, queries: Queries, advance: Callable[[int], None]) -> Iterator[RankedList]:
+    for answer in system.answer(queries):
         advance(1)
-    return [answer for answer in answers if answer.passage_ids]
+        if answer.passage_ids:
+            yield answer
 
 
 def _reranking(run: Run, split: str) -> Search:
@@ -137,21 +108,26 @@ def _reranking(run: Run, split: str) -> Search:
     return search
 
 
-def _report(run: Run, results: Results, metrics: dict[str, RunMetrics], queries: Queries) -> Report:
-    audit = json.loads((run.folder / "audit" / "audit.json").read_text(encoding="utf-8"))
-    heading, *rows = audit["rows"]
+def _report(run: Run, systems: Systems, results: Results, metrics: dict[str, RunMetrics]) -> Report:
+    queries = run.dataset.queries[run.recipe.evaluation.split]
+    audited = run.folder / "audit" / "audit.json"
+    audit = None
+    if uses_teacher(run.recipe):
+        written = json.loads(audited.read_text(encoding="utf-8"))
+        heading, *rows = written["rows"]
+        audit = Table(heading, rows, written["explanation"])
     return Report(
         results,
         metrics,
         title=f"{run.recipe.name}: a distilled retriever",
-        compared=(STUDENT, BACKBONE),
+        compared=(systems.student, systems.start),
         query_text=queries.text,
         curves=[
             (int(line["step"]), f"{stage}: {part}", line[part])
-            for stage in ("distil", "baseline")
+            for stage in systems.trainings
             for line in json.loads((run.folder / stage / "curve.json").read_text(encoding="utf-8"))
             for part in line
             if "loss" in part and part != "train_loss"
         ],
-        audit=Table(heading, rows, audit["explanation"]),
+        audit=audit,
     )

@@ -88,8 +88,7 @@ def check_student(recipe: Recipe) -> None:
     backbone = load_backbone(recipe.backbone, recipe.max_length, "cpu")
     if isinstance(student, GenerativeStudentRecipe):
         load_generator(student.model or recipe.backbone, start=student.start, device="cpu")
-        trainings = [student.generation, *([student.ranking] if student.ranking else [])]
-        if any(training.tensorboard for training in trainings):
+        if student.generation.tensorboard or (student.ranking and student.ranking.tensorboard):
             _require("tensorboard", "tensorboard in a training of the student", "tensorboard")
         return
     pooling_module(backbone)

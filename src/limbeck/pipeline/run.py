@@ -33,15 +33,23 @@ class Run:
         folder: where everything is kept.
         progress: is told what happens.
         anyway: goes on with a teacher that the audit finds no better than the student's start.
+        scores: the file of the teacher's scores; None keeps them in the folder.
     """
 
     def __init__(
-        self, recipe: Recipe, folder: RunFolder, progress: Progress | None = None, *, anyway: bool = False
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        progress: Progress | None = None,
+        *,
+        anyway: bool = False,
+        scores: Path | None = None,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
         self.progress: Progress = progress or Silent()
         self.anyway = anyway
+        self.scores = scores or folder / "scores.sqlite"
 
     @cached_property
     def dataset(self) -> RetrievalDataset:

@@ -21,6 +21,7 @@ from limbeck.pipeline.candidates import (
     training_queries,
 )
 from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.ranking import own_candidates
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import (
@@ -139,25 +140,41 @@ def teach_settings(recipe: Recipe) -> object:
 
 
 def teach(run: Run, work: Path) -> None:
-    """Scores the training candidates: what the student will learn from.
+    """Scores the mined training candidates, and the easy ones: what a dense student will learn from.
 
     Raises:
         TeacherNotBetterError: the audit found the teacher no better than the student's start, and the run
             was not told to go on anyway.
     """
-    audited = json.loads((run.folder / "audit" / "audit.json").read_text(encoding="utf-8"))
-    if not audited["passed"] and not run.anyway:
-        raise TeacherNotBetterError(audited["explanation"])
-    teacher = open_teacher(run, "train")
-    lists = candidate_lists(run, "train")
-    scored = _scored(run, teacher, lists, "train", "training candidates")
-    if (share := run.recipe.mining.false_negative_share) is not None:
-        scored = _without_likely_positives(scored, run.dataset.judgements["train"], share)
-    scored.write(work / "candidates.arrow")
+    teacher = _audited(run)
+    _teach(run, teacher, candidate_lists(run, "train"), work)
     easy = candidate_lists(run, "easy")
     if len(easy):
         easy = _scored(run, teacher, easy, "train", "easy passages")
     easy.write(work / "easy.arrow")
+
+
+def teach_own(run: Run, work: Path) -> None:
+    """Scores the base retriever's candidates: what a generative student will learn from.
+
+    Raises:
+        TeacherNotBetterError: as `teach`.
+    """
+    _teach(run, _audited(run), own_candidates(run), work)
+
+
+def _audited(run: Run) -> Teacher:
+    audited = json.loads((run.folder / "audit" / "audit.json").read_text(encoding="utf-8"))
+    if not audited["passed"] and not run.anyway:
+        raise TeacherNotBetterError(audited["explanation"])
+    return open_teacher(run, "train")
+
+
+def _teach(run: Run, teacher: Teacher, candidates: Rankings, work: Path) -> None:
+    scored = _scored(run, teacher, candidates, "train", "training candidates")
+    if (share := run.recipe.mining.false_negative_share) is not None:
+        scored = _without_likely_positives(scored, run.dataset.judgements["train"], share)
+    scored.write(work / "candidates.arrow")
 
 
 def _without_likely_positives(scored: Rankings, judgements: Judgements, share: float) -> Rankings:
@@ -201,7 +218,7 @@ def _scored(run: Run, teacher: Teacher, candidates: Rankings, split: str, title:
     data = run.dataset
     passages = data.training_view if split == "train" else data.passages
     with (
-        ScoreCache(run.folder / "scores.sqlite") as cache,
+        ScoreCache(run.scores) as cache,
         run.progress.task(title, len(candidates)) as advance,
     ):
         return score_rankings(

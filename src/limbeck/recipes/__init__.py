@@ -12,6 +12,7 @@ from limbeck.recipes.generative import (
     GeneratedSource,
     GenerativeStudentRecipe,
     PseudoQueryRecipe,
+    PseudoQuerySource,
     Ranking,
     TitleRecipe,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "ListLossRecipe",
     "Member",
     "PseudoQueryRecipe",
+    "PseudoQuerySource",
     "Ranking",
     "Recipe",
     "RunMember",

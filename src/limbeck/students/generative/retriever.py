@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.data import Passage, Queries, RankedList
+from limbeck.data import Passage, Query, RankedList
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, Unigrams, View
@@ -317,9 +317,10 @@ class GenerativeRetriever:
                 ranked.append(RankedList(name, ids, scores.scores[results][known]).ordered())
         return ranked
 
-    def mine(self, queries: Queries, depth: int) -> Iterator[RankedList]:
+    def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
         """The best passages of every query, as `limbeck.mining.Miner` has it."""
-        for batch in queries.batches(self.settings.batch_size):
+        rest = iter(queries)
+        while batch := list(islice(rest, self.settings.batch_size)):
             yield from self.rank([query.text for query in batch], depth, [query.id for query in batch])
 
     def identifiers(self, queries: Sequence[str]) -> Identifiers:

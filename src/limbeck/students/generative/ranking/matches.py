@@ -145,6 +145,21 @@ class Matches:
             ) from error
         return cls([reader.get_batch(number) for number in range(reader.num_record_batches)], settings)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Matches]) -> Matches:
+        """The matches of several files, at least one, all made with the same settings.
+
+        Raises:
+            InputError: they were not.
+        """
+        settings = parts[0].settings
+        if any(part.settings != settings for part in parts):
+            raise InputError(
+                "the files of matches were made with different views or vocabularies",
+                remedy="collect them again, all with one retriever",
+            )
+        return cls([batch for part in parts for batch in part._batches], settings)
+
     def __len__(self) -> int:
         return len(self._rows)
 

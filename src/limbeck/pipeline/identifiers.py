@@ -1,0 +1,92 @@
+"""Which identifiers the passages of a run have: the views of the recipe, with their pseudo-queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from limbeck.pipeline.candidates import file_stamps, training_queries
+from limbeck.pipeline.run import Run
+from limbeck.recipes import (
+    BodyRecipe,
+    FileSource,
+    GenerativeStudentRecipe,
+    PseudoQueryRecipe,
+    PseudoQuerySource,
+    Recipe,
+    TitleRecipe,
+)
+from limbeck.students.generative.identifiers import BodyView, IdentifierView, PseudoQueryView, TitleView
+from limbeck.students.generative.pseudo_queries import PseudoQueries
+
+
+def generative_student(recipe: Recipe) -> GenerativeStudentRecipe:
+    """The section of the generative student; stages that call this stand in no other recipe's list."""
+    if not isinstance(recipe.student, GenerativeStudentRecipe):
+        raise TypeError(f"the student of the recipe '{recipe.name}' is {recipe.student.kind}")
+    return recipe.student
+
+
+def uses_teacher(recipe: Recipe) -> bool:
+    """Whether somebody looks at the teacher's scores: not a base retriever, nor LTRGR's margin."""
+    student = recipe.student
+    if not isinstance(student, GenerativeStudentRecipe):
+        return True
+    return student.ranking is not None and student.ranking.loss != "positive_margin"
+
+
+def uses_training_queries(recipe: Recipe) -> bool:
+    """Whether training queries are pseudo-queries of the passages that answer them."""
+    return any(source.kind == "training-queries" for source in _sources(recipe))
+
+
+def writes_queries(recipe: Recipe) -> bool:
+    """Whether a model has to write pseudo-queries."""
+    return any(source.kind == "generated" for source in _sources(recipe))
+
+
+def _sources(recipe: Recipe) -> list[PseudoQuerySource]:
+    views = (view for view in generative_student(recipe).views if isinstance(view, PseudoQueryRecipe))
+    return [source for view in views for source in view.sources]
+
+
+def view_files(recipe: Recipe) -> object:
+    """What the views depend on beyond the recipe: files of pseudo-queries."""
+    sources = _sources(recipe)
+    return file_stamps(*(source.path for source in sources if isinstance(source, FileSource)))
+
+
+def identifier_views(run: Run, *, training: bool = False) -> list[IdentifierView]:
+    """The views of the recipe.
+
+    Args:
+        run: a run whose candidates are mined.
+        training: as the passages are to be seen while rankings are learnt: without the training queries,
+            each of which would find its passage by its own words.
+    """
+    made: list[IdentifierView] = []
+    for view in generative_student(run.recipe).views:
+        if isinstance(view, TitleRecipe):
+            made.append(TitleView(view.max_length))
+        elif isinstance(view, BodyRecipe):
+            made.append(BodyView(view.max_length, view.spans))
+        else:
+            questions = _pseudo_queries(run, view, training=training)
+            made.append(PseudoQueryView(questions, view.max_length, view.learnt))
+    return made
+
+
+def _pseudo_queries(run: Run, view: PseudoQueryRecipe, *, training: bool) -> PseudoQueries:
+    found = []
+    for source in view.sources:
+        if isinstance(source, FileSource):
+            found.append(PseudoQueries.read(source.path, passages=run.dataset.passages))
+        elif source.kind == "training-queries" and not training:
+            found.append(PseudoQueries.from_training(*training_queries(run)))
+        elif source.kind == "generated":
+            found.append(PseudoQueries.open(generated_path(run)))
+    return PseudoQueries.joined(found)
+
+
+def generated_path(run: Run) -> Path:
+    """The questions that a model wrote for the passages."""
+    return run.folder / "write-queries" / "pseudo-queries.arrow"
