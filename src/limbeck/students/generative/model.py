@@ -31,6 +31,7 @@ from limbeck.students.generative.vocabulary import Vocabulary
 #: The names of the views that come with the library.
 VIEW_NAMES = ("title", "body", "pseudo-query")
 STARTS = ("auto", "seq2seq", "encoder-decoder", "causal")
+KINDS = (Seq2SeqGenerator.kind, CausalGenerator.kind)
 
 
 def load_generator(
@@ -72,23 +73,63 @@ def load_generator(
         >>> generator.kind  # doctest: +SKIP
         'seq2seq'
     """
+    settings = _settings(Path(locate_backbone(str(name))) / SETTINGS)
+    model, vocabulary = load_parts(
+        name,
+        start=start,
+        views=views,
+        seed=seed,
+        device=device,
+        saved_as=settings["kind"] if settings else None,
+    )
+    generator: type[SavedGenerator] = Seq2SeqGenerator if model.config.is_encoder_decoder else CausalGenerator
+    if settings:
+        max_query_length = settings["max_query_length"]
+    made = generator(model, vocabulary, max_query_length)
+    assert isinstance(made, Seq2SeqGenerator | CausalGenerator)  # noqa: S101  # for mypy
+    return made
+
+
+def load_parts(
+    name: str | Path,
+    *,
+    start: str = "auto",
+    kinds: Sequence[str] = STARTS[1:],
+    saved_as: str | None = None,
+    views: Sequence[str] = (),
+    seed: int = 0,
+    device: str | None = None,
+) -> tuple[Any, Vocabulary]:
+    """A model that generates, and its tokenizer.
+
+    Args:
+        name: as `load_generator` has it.
+        start: how a model becomes one that generates, as `load_generator` has it.
+        kinds: what it may start as.
+        saved_as: what a model is that this library has saved; it must be complete. None for any other.
+        views: names of the views whose markers the tokenizer gets.
+        seed: of the parameters that start at random.
+        device: where the model lives; None takes the best there is.
+
+    Returns:
+        The model, in float32 and not in training mode, and the tokenizer.
+
+    Raises:
+        InputError: nothing can be loaded from there, it cannot become what `start` says or is none of the
+            kinds, or its tokenizer is not a fast one.
+    """
     if start not in STARTS:
         raise InputError(f"the start is '{start}'", expected=f"one of {', '.join(STARTS)}")
     place = locate_backbone(str(name))
-    settings = _settings(Path(place) / SETTINGS)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with quiet(), torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.manual_seed(seed)
         try:
             vocabulary = Vocabulary(AutoTokenizer.from_pretrained(place))
             config = AutoConfig.from_pretrained(place)
-            kind = {"seq2seq": "seq2seq", "causal": "causal"}[settings["kind"]] if settings else start
-            model = _load(
-                place,
-                _chosen(config, str(name)) if kind == "auto" else kind,
-                vocabulary,
-                complete=settings is not None,
-            )
+            kind = saved_as or (_chosen(config, str(name)) if start == "auto" else start)
+            _require(kind, kinds, str(name))
+            model = _load(place, kind, vocabulary, complete=saved_as is not None)
         except InputError:
             raise
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -98,12 +139,7 @@ def load_generator(
             ) from error
         vocabulary.add_markers(views)
         widen(model, len(vocabulary))
-    generator: type[SavedGenerator] = Seq2SeqGenerator if model.config.is_encoder_decoder else CausalGenerator
-    if settings:
-        max_query_length = settings["max_query_length"]
-    made = generator(model.float().to(device).eval(), vocabulary, max_query_length)
-    assert isinstance(made, Seq2SeqGenerator | CausalGenerator)  # noqa: S101  # for mypy
-    return made
+    return model.float().to(device).eval(), vocabulary
 
 
 def _settings(path: Path) -> dict[str, Any] | None:
@@ -112,7 +148,7 @@ def _settings(path: Path) -> dict[str, Any] | None:
         return None
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = settings["version"] == VERSION and settings["kind"] and settings["max_query_length"]
+        known = settings["version"] == VERSION and settings["kind"] in KINDS and settings["max_query_length"]
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
@@ -136,6 +172,11 @@ def _chosen(config: Any, name: str) -> str:
         f"'{name}' is a model of the type '{config.model_type}'",
         expected="a sequence-to-sequence model, a decoder-only one, or an encoder",
     )
+
+
+def _require(kind: str, kinds: Sequence[str], name: str) -> None:
+    if kind not in kinds:
+        raise InputError(f"'{name}' is a model of the kind '{kind}'", expected=f"one of {', '.join(kinds)}")
 
 
 def _load(place: str, start: str, vocabulary: Vocabulary, *, complete: bool) -> Any:

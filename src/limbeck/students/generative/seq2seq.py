@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from limbeck.students.generative.generator import IGNORED, SavedGenerator, next_log_probabilities, padded
+from limbeck.students.generative.vocabulary import Vocabulary
 
 
 @dataclass(slots=True)
@@ -76,11 +77,7 @@ class Seq2SeqGenerator(SavedGenerator):
     @property
     def start_token(self) -> int:
         """What the decoder starts with."""
-        for config in (self.model.config, self.model.generation_config):
-            token = getattr(config, "decoder_start_token_id", None)
-            if token is not None:
-                return int(token)
-        return self.vocabulary.padding
+        return decoder_start(self.model, self.vocabulary)
 
     def _read(self, queries: Sequence[str], prompts: Sequence[int]) -> dict[str, Tensor]:
         before, after = self.vocabulary.before, self.vocabulary.after
@@ -103,6 +100,15 @@ class Seq2SeqGenerator(SavedGenerator):
         )
         state.cache = outputs.past_key_values
         return next_log_probabilities(outputs.logits)
+
+
+def decoder_start(model: Any, vocabulary: Vocabulary) -> int:
+    """The token with which a model's decoder starts."""
+    for config in (model.config, model.generation_config):
+        token = getattr(config, "decoder_start_token_id", None)
+        if token is not None:
+            return int(token)
+    return vocabulary.padding
 
 
 def widen(model: Any, size: int) -> None:

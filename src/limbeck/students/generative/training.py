@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -17,6 +17,12 @@ from limbeck.students.generative.targets import Example
 from limbeck.trainers import EpochSettings, TrainingOutcome, run_trainer
 
 T = TypeVar("T")
+
+
+class HasModel(Protocol):
+    """What is trained: whatever has a model of the `transformers` library."""
+
+    model: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +78,44 @@ def train_generator(
             "there is nothing to learn from: no training query has a relevant passage",
             remedy="check that the training judgements name passages of the corpus",
         )
+    return train_on(
+        generator,
+        examples,
+        _Collator(generator),
+        settings=settings,
+        work_dir=work_dir,
+        callbacks=callbacks,
+    )
+
+
+def train_on(
+    generator: HasModel,
+    examples: Sequence[T],
+    collate: Callable[[Sequence[T]], dict[str, Tensor]],
+    *,
+    settings: GenerationSettings,
+    work_dir: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainingOutcome:
+    """Teaches a model to write what examples of any kind ask for; see `train_generator`.
+
+    Args:
+        generator: whose model is trained.
+        examples: at least one.
+        collate: makes the model's inputs of a batch of them, with `labels` (rows, tokens) that are aligned
+            with its logits; `IGNORED` where no token is asked for.
+        settings: how long and how fast.
+        work_dir: for the checkpoints.
+        callbacks: of the trainer, for progress.
+
+    Raises:
+        InputError: TensorBoard is asked for and not installed.
+    """
     trainer = Seq2SeqTrainer(
         model=generator.model,
         args=Seq2SeqTrainingArguments(**settings.arguments(generator.model.device.type, work_dir)),
         train_dataset=Rows(examples),
-        data_collator=_Collator(generator),
+        data_collator=collate,
         compute_loss_func=_Loss(settings.label_smoothing),
         callbacks=list(callbacks),
     )
@@ -84,7 +123,7 @@ def train_generator(
 
 
 def run_generator_trainer(
-    trainer: Trainer, generator: Generator[Any], settings: GenerationSettings
+    trainer: Trainer, generator: HasModel, settings: GenerationSettings
 ) -> TrainingOutcome:
     """Trains as `run_trainer` does, and leaves the generator ready to search.
 
