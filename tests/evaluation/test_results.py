@@ -14,8 +14,10 @@ from limbeck.evaluation.results import (
     Results,
     SystemResult,
     format_ms,
+    format_p,
     format_value,
     markdown_table,
+    signed,
 )
 
 
@@ -163,3 +165,9 @@ def test_times_show_two_digits_that_count(ms: float, text: str):
 
 def test_values_show_three_decimals():
     assert [format_value(v) for v in (0.12345, -0.5, math.nan)] == ["0.123", "−0.500", "–"]
+
+
+def test_differences_and_p_values_are_written_for_readers():
+    assert [signed(v) for v in (0.05, -0.05, 0.0001, -0.0001)] == ["+0.050", "−0.050", "0.000", "0.000"]
+    assert [format_p(v) for v in (0.0004, 0.012, float("nan"))] == ["<\u00a00.001", "0.012", "–"]
+    assert format_p(0.012, relation=True) == "=\u00a00.012"

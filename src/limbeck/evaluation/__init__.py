@@ -9,6 +9,7 @@ from limbeck.evaluation.latency import latency_ms
 from limbeck.evaluation.pairs import choose_threshold, evaluate_binary, evaluate_graded
 from limbeck.evaluation.results import Comparison, Estimate, Latency, Results, SystemResult
 from limbeck.evaluation.retrieval import DEFAULT_METRICS, Metric, RunMetrics, evaluate_run, parse_metric
+from limbeck.evaluation.seeds import FamilyResults, Repeated, family_results, mean_metrics
 from limbeck.evaluation.significance import (
     QueryDifference,
     against,
@@ -28,9 +29,11 @@ __all__ = [
     "DEFAULT_METRICS",
     "Comparison",
     "Estimate",
+    "FamilyResults",
     "Latency",
     "Metric",
     "QueryDifference",
+    "Repeated",
     "Results",
     "RunMetrics",
     "SystemResult",
@@ -43,9 +46,11 @@ __all__ = [
     "evaluate_binary",
     "evaluate_graded",
     "evaluate_run",
+    "family_results",
     "holm",
     "largest_changes",
     "latency_ms",
+    "mean_metrics",
     "paired_t_test",
     "parse_metric",
     "query_differences",

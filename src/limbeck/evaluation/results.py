@@ -4,7 +4,8 @@ On disk they are one JSON file:
 
     {"systems": {NAME: {METRIC: {"value": 0.41, "low": 0.38, "high": 0.44}, ...,
                         "latency_ms": {"p50": 1.2, "p95": 2.0}}},
-     "comparisons": [...], "machine": {...}, "seed": 0, "recipe": {...}}
+     "comparisons": [...], "machine": {...}, "seed": 0, "recipe": {...},
+     "deviations": {NAME: {METRIC: 0.01, ...}}}
 
 in which only `systems` is always there. An interval that does not exist (a single query) is `null`.
 """
@@ -124,6 +125,8 @@ class Results:
         machine: what the times were measured on, for people to read.
         seed: the seed of intervals and tests.
         recipe: the recipe that made the run, as JSON values.
+        deviations: system and metric to the standard deviation of the value over runs with other seeds, for
+            systems that were made several times.
 
     Example:
         >>> results = Results({"bm25": SystemResult({"MRR@10": Estimate(0.5, 0.4, 0.6)}, Latency(1.0, 2.5))})
@@ -138,6 +141,7 @@ class Results:
     machine: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    deviations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -199,7 +203,13 @@ class Results:
                 value = format_value(estimate.value)
                 if estimate.value == self.best(metric):
                     value = emphasise(value)
-                cells.append(value + self.mark(name, metric, baseline) + format_interval(estimate, intervals))
+                spread = self.deviations.get(name, {}).get(metric)
+                cells.append(
+                    value
+                    + self.mark(name, metric, baseline)
+                    + ("" if spread is None else f" ± {format_value(spread)}")
+                    + format_interval(estimate, intervals)
+                )
             cells.append("–" if system.latency_ms is None else format_ms(system.latency_ms.p50))
             rows.append(cells)
         return rows
@@ -222,6 +232,8 @@ class Results:
             document["seed"] = self.seed
         if self.recipe:
             document["recipe"] = dict(self.recipe)
+        if self.deviations:
+            document["deviations"] = {name: dict(spreads) for name, spreads in self.deviations.items()}
         return document
 
     @classmethod
@@ -244,6 +256,10 @@ class Results:
                 dict(document.get("machine", {})),
                 document.get("seed"),
                 dict(document.get("recipe", {})),
+                {
+                    name: {metric: float(spread) for metric, spread in spreads.items()}
+                    for name, spreads in document.get("deviations", {}).items()
+                },
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"these are no results ({error})", expected=_EXPECTED) from error
@@ -285,6 +301,21 @@ def format_value(value: float) -> str:
         return "–"
     # Adding zero turns the -0.0 that rounding leaves into 0.0.
     return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A difference to three decimals with its sign."""
+    text = format_value(value)
+    return text if text.startswith(("−", "–")) or float(text) == 0 else f"+{text}"
+
+
+def format_p(value: float, *, relation: bool = False) -> str:
+    """A p-value to three decimals; small ones as a bound. With `relation`, others too: `= 0.012`."""
+    if math.isnan(value):
+        return "–"
+    if value < 0.001:
+        return "<\u00a00.001"
+    return f"=\u00a0{value:.3f}" if relation else f"{value:.3f}"
 
 
 def format_interval(estimate: Estimate | Comparison, shown: bool = True) -> str:

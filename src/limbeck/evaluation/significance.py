@@ -26,7 +26,7 @@ RESAMPLES = 9_999
 # Values held at once while resampling: 32 MB, whatever the number of queries.
 _BATCH_VALUES = 2**22
 # Differences below this are the rounding of equal metrics, not a win.
-_TIE = 1e-12
+TIE = 1e-12
 
 
 def bootstrap_interval(
@@ -104,7 +104,7 @@ def randomisation_test(differences: ArrayLike, *, resamples: int = RESAMPLES, se
     """
     sample = _finite(differences, "differences")
     # Ties stay zero under either sign: without them the test has the same p-value and takes less time.
-    sample = sample[np.abs(sample) > _TIE]
+    sample = sample[np.abs(sample) > TIE]
     if len(sample) < 2:
         return 1.0
     result = stats.permutation_test(
@@ -132,7 +132,7 @@ def paired_t_test(differences: ArrayLike) -> float:
         InputError: for no differences, or differences that are not finite.
     """
     sample = _finite(differences, "differences")
-    if len(sample) < 2 or not np.any(np.abs(sample) > _TIE):
+    if len(sample) < 2 or not np.any(np.abs(sample) > TIE):
         return 1.0
     with warnings.catch_warnings():
         # Equal differences everywhere: the p-value is 0, and SciPy warns that it divided by no spread.
@@ -211,8 +211,8 @@ def largest_changes(
 ) -> tuple[list[QueryDifference], list[QueryDifference]]:
     """The largest wins and the largest losses of the first run, each at most `count`, largest first."""
     ordered = query_differences(first, second, metric)
-    wins = [row for row in ordered if row.difference > _TIE]
-    losses = [row for row in ordered if row.difference < -_TIE]
+    wins = [row for row in ordered if row.difference > TIE]
+    losses = [row for row in ordered if row.difference < -TIE]
     return wins[:count], losses[::-1][:count]
 
 
@@ -246,7 +246,7 @@ def compare_runs(
     differences = a - b
     interval = bootstrap_interval(differences, level=level, seed=seed)
     p_value = randomisation_test(differences, seed=seed)
-    wins, losses = int(np.sum(differences > _TIE)), int(np.sum(differences < -_TIE))
+    wins, losses = int(np.sum(differences > TIE)), int(np.sum(differences < -TIE))
     return Comparison(
         first=names[0],
         second=names[1],

@@ -14,7 +14,7 @@ from limbeck.errors import InputError
 from limbeck.evaluation import Latency, Results, RunMetrics, against, compare_systems, system_result
 from limbeck.evaluation.report import Report, Table, write_report
 from limbeck.evaluation.report.markdown import plain
-from limbeck.evaluation.report.model import format_p, signed, summary
+from limbeck.evaluation.report.model import summary
 
 NASTY = "a <b>bold</b> | $x_1$ & `code` 中文"
 
@@ -222,8 +222,5 @@ def test_plots_are_imported_only_when_a_report_is_written():
     assert done.stdout.strip() == "set()"
 
 
-def test_numbers_are_written_for_readers():
-    assert [signed(v) for v in (0.05, -0.05, 0.0001, -0.0001)] == ["+0.050", "−0.050", "0.000", "0.000"]
-    assert [format_p(v) for v in (0.0004, 0.012, float("nan"))] == ["<\u00a00.001", "0.012", "–"]
-    assert format_p(0.012, relation=True) == "=\u00a00.012"
+def test_nothing_in_a_text_is_taken_for_markup():
     assert plain("a*b\n<i>") == r"a\*b \<i\>"

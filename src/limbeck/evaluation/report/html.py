@@ -12,7 +12,7 @@ from markupsafe import Markup
 from limbeck.evaluation.report import model, plots
 from limbeck.evaluation.report.model import CurvePoint, Report
 from limbeck.evaluation.report.svg import THEME
-from limbeck.evaluation.results import format_interval, format_ms, format_value
+from limbeck.evaluation.results import format_interval, format_ms, format_p, format_value, signed
 from limbeck.evaluation.significance import paired_values
 
 
@@ -73,9 +73,9 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
         spread = (
             ""
             if made is None
-            else f"95 % interval{format_interval(made)}, p\u00a0{model.format_p(made.p_holm, relation=True)}"
+            else f"95 % interval{format_interval(made)}, p\u00a0{format_p(made.p_holm, relation=True)}"
         )
-        tiles.append((model.signed(values[0] - values[1]), f"{metric}, difference", spread))
+        tiles.append((signed(values[0] - values[1]), f"{metric}, difference", spread))
     if first.latency_ms is not None:
         other = "" if second.latency_ms is None else f"{pair[1]}: {format_ms(second.latency_ms.p50)} ms"
         tiles.append((f"{format_ms(first.latency_ms.p50)} ms", "per query, median", other))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import yaml
 
 from limbeck.errors import InputError
-from limbeck.evaluation.results import Comparison, Results, format_interval, format_ms, format_value
+from limbeck.evaluation.results import (
+    Comparison,
+    Results,
+    format_interval,
+    format_ms,
+    format_p,
+    format_value,
+    signed,
+)
 from limbeck.evaluation.retrieval import RunMetrics
 from limbeck.evaluation.significance import QueryDifference, largest_changes
 
@@ -229,18 +236,3 @@ def recipe_text(report: Report) -> str:
     """The recipe as YAML; empty without one."""
     recipe = dict(report.results.recipe)
     return yaml.safe_dump(recipe, allow_unicode=True, sort_keys=False, width=90) if recipe else ""
-
-
-def signed(value: float) -> str:
-    """A difference to three decimals with its sign."""
-    text = format_value(value)
-    return text if text.startswith(("−", "–")) or float(text) == 0 else f"+{text}"
-
-
-def format_p(value: float, *, relation: bool = False) -> str:
-    """A p-value to three decimals; small ones as a bound. With `relation`, others too: `= 0.012`."""
-    if math.isnan(value):
-        return "–"
-    if value < 0.001:
-        return "<\u00a00.001"
-    return f"=\u00a0{value:.3f}" if relation else f"{value:.3f}"
