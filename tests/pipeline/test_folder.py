@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -183,3 +185,78 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="the run folder cannot be made"):
         RunFolder(tmp_path / "file" / "run")
+
+
+@pytest.fixture
+def sibling(tmp_path: Path) -> RunFolder:
+    """A run folder with a finished stage `mine`, of the key k1, that has a file in a folder."""
+    sibling = RunFolder(tmp_path / "sibling")
+    with sibling.working("mine", "k1") as work:
+        (work / "bm25").mkdir()
+        (work / "bm25" / "terms").write_text("cat")
+        (work / "latest").symlink_to("bm25")
+    return sibling
+
+
+def test_a_stage_of_the_same_key_is_taken_from_a_sibling(
+    folder: RunFolder, sibling: RunFolder, tmp_path: Path
+):
+    finish(folder, "mine", "k0", "stale")
+    empty = RunFolder(tmp_path / "empty")
+    assert not folder.adopt("mine", "k2", [empty, sibling])
+    assert (folder / "mine" / "result.txt").read_text() == "stale"
+    assert folder.adopt("mine", "k1", [empty, sibling])
+    assert folder.finished_key("mine") == "k1"
+    assert folder.seconds("mine") == sibling.seconds("mine")
+    assert sorted(file.name for file in (folder / "mine").iterdir()) == [".done.json", "bm25", "latest"]
+    assert (folder / "mine" / "bm25" / "terms").samefile(sibling / "mine" / "bm25" / "terms")
+    assert (folder / "mine" / "latest").readlink() == Path("bm25")
+
+
+def test_a_sibling_that_makes_the_stage_anew_leaves_what_was_taken(folder: RunFolder, sibling: RunFolder):
+    folder.adopt("mine", "k1", [sibling])
+    finish(sibling, "mine", "k2", "new")
+    assert (folder / "mine" / "bm25" / "terms").read_text() == "cat"
+    assert folder.finished_key("mine") == "k1"
+
+
+def test_without_hard_links_files_are_copied(
+    folder: RunFolder, sibling: RunFolder, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert folder.adopt("mine", "k1", [sibling])
+    copy, original = folder / "mine" / "bm25" / "terms", sibling / "mine" / "bm25" / "terms"
+    assert copy.read_text() == "cat"
+    assert not copy.samefile(original)
+    assert copy.stat().st_mtime_ns == original.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("files", [0, 1])
+def test_a_kill_while_a_stage_is_taken_leaves_nothing(
+    folder: RunFolder, sibling: RunFolder, monkeypatch: pytest.MonkeyPatch, files: int
+):
+    link, done = os.link, []
+
+    def killed_after_some(source: str, target: str) -> None:
+        if len(done) == files:
+            raise KeyboardInterrupt
+        done.append(source)
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", killed_after_some)
+        with pytest.raises(KeyboardInterrupt):
+            folder.adopt("mine", "k1", [sibling])
+    with folder.locked():
+        assert folder.finished_key("mine") is None
+        with folder.working("mine", "k1") as work:
+            assert [file.name for file in work.iterdir()] == [".key"]
+
+
+def test_nothing_is_taken_from_a_folder_in_which_another_process_works(folder: RunFolder, sibling: RunFolder):
+    with sibling.locked(), pytest.raises(InputError, match="sibling: another process works"):
+        folder.adopt("mine", "k1", [sibling])
+    assert not (folder / "mine").exists()

@@ -65,15 +65,7 @@ class RunFolder:
         Raises:
             InputError: another process works in the folder.
         """
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    "another process works in this run folder",
-                    path=self.path,
-                    remedy="wait for it, or name another folder with --out",
-                ) from error
+        with lock_of(self.path / ".lock"):
             self._tidy()
             yield
 
@@ -156,6 +148,44 @@ class RunFolder:
     def _empty_trash(self) -> None:
         shutil.rmtree(self.path / _TRASH, ignore_errors=True)
 
+    def adopt(self, stage: str, key: str, siblings: Iterable[RunFolder]) -> bool:
+        """Takes the result of a stage from another run folder, in full or not at all.
+
+        Its files become hard links, or copies where the file system has none: nobody may change them.
+
+        Args:
+            stage: which.
+            key: under which it must have been finished.
+            siblings: other run folders; the first that has it gives it.
+
+        Returns:
+            Whether one had it.
+
+        Raises:
+            InputError: another process works in the folder that has it.
+        """
+        for sibling in siblings:
+            if sibling.finished_key(stage) == key:
+                with sibling.locked():
+                    if sibling.finished_key(stage) == key:
+                        self._take(stage, sibling / stage)
+                        return True
+        return False
+
+    def _take(self, stage: str, source: Path) -> None:
+        work = self.path / _WORK / stage
+        self._discard(work)
+        shutil.copytree(
+            source,
+            work,
+            symlinks=True,
+            copy_function=_link,
+            ignore=lambda folder, _: {_DONE} if Path(folder) == source else set(),
+        )
+        # The last file: a folder that lacks it is begun anew.
+        _link(source / _DONE, work / _DONE)
+        self._put_into_place(stage)
+
     def publish(self, stage: str, names: Iterable[str]) -> None:
         """Copies what a finished stage left for users and scripts to the top of the run folder.
 
@@ -201,6 +231,28 @@ class RunFolder:
             temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def lock_of(path: Path) -> Iterator[None]:
+    """Holds the lock of a folder; the system lets go of it when this process ends, however it ends.
+
+    Args:
+        path: the lock's file, made where it is not there.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                "another process works in this run folder",
+                path=path.parent,
+                remedy="wait for it, or name another folder with --out",
+            ) from error
+        yield
+
+
 def machine() -> dict[str, str]:
     """What figures were measured on, for people to read."""
     return {
@@ -209,6 +261,14 @@ def machine() -> dict[str, str]:
         "system": platform.platform(terse=True),
         "python": sys.version.split()[0],
     }
+
+
+def _link(source: Path | str, target: Path | str) -> None:
+    """A second name of a file, or a copy: not every file system has such names, nor endlessly many."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -34,6 +34,7 @@ class Run:
         progress: is told what happens.
         anyway: goes on with a teacher that the audit finds no better than the student's start.
         scores: the file of the teacher's scores; None keeps them in the folder.
+        siblings: other run folders, from which stages with the same key are taken.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Run:
         *,
         anyway: bool = False,
         scores: Path | None = None,
+        siblings: Sequence[RunFolder] = (),
     ) -> None:
         self.recipe = recipe
         self.folder = folder
         self.progress: Progress = progress or Silent()
         self.anyway = anyway
         self.scores = scores or folder / "scores.sqlite"
+        self.siblings = siblings
 
     @cached_property
     def dataset(self) -> RetrievalDataset:
@@ -70,6 +73,7 @@ class Stage:
             `SCRATCH` there goes away when it is done.
         checks: looks at what can be known of a recipe before anything is done, and raises an InputError.
         publishes: the files and folders of its result that are copied to the top of the run folder.
+        shared: whether another run folder may take its result; not where a user changes it later.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Stage:
     work: Callable[[Run, Path], None]
     checks: Sequence[Callable[[Recipe], None]] = ()
     publishes: Sequence[str] = ()
+    shared: bool = True
 
 
 def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -> None:
@@ -96,17 +101,10 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
         InputError: another process works in the folder, or a stage refuses its input.
     """
     wanted = stages[: _position(stages, until) + 1]
-    keys: dict[str, str] = {}
-    for stage in wanted:
-        keys[stage.name] = digest(
-            stage.name, stage.settings(run.recipe), [keys[name] for name in stage.after]
-        )
+    keys = stage_keys(run.recipe, wanted)
     with run.folder.locked(), _logging_to(run.folder / "log.txt"):
         stale = {stage.name for stage in wanted if run.folder.finished_key(stage.name) != keys[stage.name]}
-        for check in dict.fromkeys(
-            check for stage in wanted if stage.name in stale for check in stage.checks
-        ):
-            check(run.recipe)
+        check_recipe(run.recipe, [stage for stage in wanted if stage.name in stale])
         for name in stale:
             run.folder.require_place(name)
         run.folder.write_recipe(run.recipe)
@@ -114,12 +112,45 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
             for stage in stages:
                 run.folder.withdraw(stage.name, stage.publishes)
         for number, stage in enumerate(wanted, start=1):
+            if stage.name in stale and _adopted(run, stage, keys[stage.name]):
+                stale.remove(stage.name)
+                run.folder.write_manifest(keys)
             run.progress.stage(number, len(wanted), stage.title, reused=stage.name not in stale)
             if stage.name in stale:
                 _finish(run, stage, keys[stage.name])
                 run.folder.write_manifest(keys)
         for stage in wanted:
             run.folder.publish(stage.name, stage.publishes)
+
+
+def stage_keys(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, str]:
+    """The key of each stage: of two runs with the same key, the results are the same.
+
+    Args:
+        recipe: what is run.
+        stages: in an order in which each comes after those that it reads.
+    """
+    keys: dict[str, str] = {}
+    for stage in stages:
+        keys[stage.name] = digest(stage.name, stage.settings(recipe), [keys[name] for name in stage.after])
+    return keys
+
+
+def check_recipe(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """Looks at all that can be known before stages run.
+
+    Raises:
+        InputError: one of them would refuse the recipe.
+    """
+    for check in dict.fromkeys(check for stage in stages for check in stage.checks):
+        check(recipe)
+
+
+def _adopted(run: Run, stage: Stage, key: str) -> bool:
+    if not stage.shared or not run.folder.adopt(stage.name, key, run.siblings):
+        return False
+    logger.info("stage %s is taken from another run", stage.name)
+    return True
 
 
 def _finish(run: Run, stage: Stage, key: str) -> None:

@@ -97,6 +97,7 @@ _DENSE = (
         settings=distilling.index_settings,
         work=distilling.build_index,
         checks=(preflight.check_device,),
+        shared=False,
     ),
     _EVALUATE,
 )
@@ -152,6 +153,7 @@ _GENERATIVE = (
         settings=generating.index_settings,
         work=generating.build_index,
         checks=(preflight.check_device,),
+        shared=False,
     ),
     _EVALUATE,
 )
