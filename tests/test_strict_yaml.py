@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import InputError
-from limbeck.strict_yaml import read_yaml, set_key
+from limbeck.strict_yaml import read_yaml, set_key, set_value
 
 
 def test_a_broken_line_is_named(tmp_path: Path):
@@ -88,3 +88,19 @@ def test_a_setting_that_cannot_be_read_is_an_error(setting: str):
     with pytest.raises(InputError, match="cannot"):
         set_key(content, setting)
     assert content == {"a": 1, "d": [1]}
+
+
+def test_a_value_is_set_as_it_is():
+    content = {"a": {"b": 1}, "d": [1]}
+    set_value(content, "a.b", "a=b")
+    set_value(content, "d. 0", None)
+    set_value(content, "e.f", {"g.h": [1]})
+    assert content == {"a": {"b": "a=b"}, "d": [None], "e": {"f": {"g.h": [1]}}}
+
+
+@pytest.mark.parametrize("key", ["", "a..b", "a.b.c", "d.1"])
+def test_a_key_that_leads_nowhere_is_an_error(key: str):
+    content = {"a": {"b": 1}, "d": [1]}
+    with pytest.raises(InputError, match="cannot"):
+        set_value(content, key, 2)
+    assert content == {"a": {"b": 1}, "d": [1]}

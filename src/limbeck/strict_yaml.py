@@ -85,8 +85,7 @@ def set_key(content: dict[str, Any], setting: str) -> None:
         {'training': {'epochs': 2}}
     """
     key, separator, text = setting.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not separator or not all(parts):
+    if not separator or not all(part.strip() for part in key.split(".")):
         raise InputError(
             f"cannot read the setting '{setting}'", expected="key=value, such as training.epochs=2"
         )
@@ -97,6 +96,31 @@ def set_key(content: dict[str, Any], setting: str) -> None:
             f"cannot read the value of the setting '{setting}'",
             expected="a value as in YAML, such as 2, zh, null, [bm25, dense] or {kind: d2llm}",
         ) from error
+    set_value(content, key, value)
+
+
+def set_value(content: dict[str, Any], key: str, value: Any) -> None:
+    """Sets one key of a file's content to a value, in place; sections on the way are made.
+
+    Args:
+        content: what the file says.
+        key: with dots between levels, and numbers from 0 for the entries of a list.
+        value: what it says from now on.
+
+    Raises:
+        InputError: a level has no name, or the key leads through something that has no keys.
+
+    Example:
+        >>> content = {"members": [{"kind": "bm25"}]}
+        >>> set_value(content, "members.0.kind", "run")
+        >>> content
+        {'members': [{'kind': 'run'}]}
+    """
+    parts = [part.strip() for part in key.split(".")]
+    if not all(parts):
+        raise InputError(
+            f"cannot read the key '{key}'", expected="names with dots between them, such as training.epochs"
+        )
     level: Any = content
     for part in parts[:-1]:
         at = _place(level, part, key)

@@ -167,7 +167,7 @@ RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
         ("data: {kind: beir}\n", r"the key 'data\.folder' is missing"),
         (
             "data: {kind: beir, folder: nowhere}\n",
-            r"data\.folder: there is no folder .*nowhere.*recipe's folder",
+            r"data\.folder: there is no folder .*nowhere.*folder of this file",
         ),
         ("data: {kind: beir, folder: dev.trec}\n", r"data\.folder: there is no folder"),
         (STDLIB + "backbone: ./nowhere\n", "backbone: there is no folder"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,11 +57,25 @@ def make_recipe(content: dict[str, Any], source: Path) -> Recipe:
     try:
         return Recipe.model_validate(content, context={ORIGIN: source.parent})
     except ValidationError as error:
-        problem, expected, remedy = _explained(error.errors()[0])
-        more = error.error_count() - 1
-        raise InputError(
-            problem + (f" (and {more} more)" if more else ""), path=source, expected=expected, remedy=remedy
-        ) from error
+        raise described(error, source, _sections(), "`limbeck run --keys` lists the keys") from error
+
+
+def described(
+    error: ValidationError, source: Path, sections: Sequence[type[BaseModel]], listing: str
+) -> InputError:
+    """What the types found wrong with a file, as a message for whoever wrote it.
+
+    Args:
+        error: what they found; the first of it is told in full.
+        source: the file.
+        sections: the types of the file, for the names of keys.
+        listing: where all keys stand, as a clause.
+    """
+    problem, expected, remedy = _explained(error.errors()[0], sections, listing)
+    more = error.error_count() - 1
+    return InputError(
+        problem + (f" (and {more} more)" if more else ""), path=source, expected=expected, remedy=remedy
+    )
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -83,19 +97,21 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a recipe")
 
 
-def _explained(error: ErrorDetails) -> tuple[str, str | None, str | None]:
+def _explained(
+    error: ErrorDetails, sections: Sequence[type[BaseModel]], listing: str
+) -> tuple[str, str | None, str | None]:
     """Problem, expectation and remedy of an error that the types found."""
-    kinds = {tag for section in _sections() for tag in _kinds_of(section)}
+    kinds = {tag for section in sections for tag in _kinds_of(section)}
     # The kind of a union's member stands in the location, though it is no key.
     parts = [str(part) for part in error["loc"]]
     place = ".".join(part for part in parts if part not in kinds or part == parts[-1])
     if error["type"] == "extra_forbidden":
-        names = sorted({name for section in _sections() for name in section.model_fields})
+        names = sorted({name for section in sections for name in section.model_fields})
         close = difflib.get_close_matches(parts[-1], [name for name in names if name != parts[-1]], n=1)
         meant = f"did you mean '{close[0]}'? " if close else ""
-        return f"unknown key '{place}'", None, f"{meant}`limbeck run --keys` lists the keys"
+        return f"unknown key '{place}'", None, f"{meant}{listing}"
     if error["type"] == "union_tag_not_found":
-        return f"{place}: the key 'kind' is missing", None, "`limbeck run --keys` lists the kinds"
+        return f"{place}: the key 'kind' is missing", None, listing
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         return f"{place}: there is no kind '{context['tag']}'", f"one of {context['expected_tags']}", None
@@ -104,9 +120,11 @@ def _explained(error: ErrorDetails) -> tuple[str, str | None, str | None]:
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if error["type"] == "missing":
-        return f"the key '{place}' is missing", None, "`limbeck run --keys` lists the keys"
+        return f"the key '{place}' is missing", None, listing
     remedy = (
-        "correct it; relative paths count from the recipe's folder" if "there is no f" in message else None
+        "correct it; relative paths count from the folder of this file"
+        if "there is no f" in message
+        else None
     )
     if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
         remedy = (
@@ -119,6 +137,6 @@ def _sections(base: type[Section] = Section) -> list[type[Section]]:
     return [found for section in base.__subclasses__() for found in (section, *_sections(section))]
 
 
-def _kinds_of(section: type[Section]) -> tuple[str, ...]:
+def _kinds_of(section: type[BaseModel]) -> tuple[str, ...]:
     field = section.model_fields.get("kind")
     return () if field is None else get_args(field.annotation)

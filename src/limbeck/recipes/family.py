@@ -1,0 +1,208 @@
+"""A family of recipes: variants of one recipe, each with several seeds, to be compared in one table.
+
+name: losses
+recipe: nq_qed.yaml
+seeds: [0, 1, 2]
+variants:
+  ltrgr: {student.ranking.loss: positive_margin}
+  dgr: {}
+compare: [[dgr, ltrgr]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from limbeck.errors import InputError
+from limbeck.recipes.base import ORIGIN, File
+from limbeck.recipes.loading import described, load_recipe, make_recipe
+from limbeck.recipes.recipe import Recipe
+from limbeck.strict_yaml import read_yaml, set_value
+
+#: It names a folder, too.
+VariantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class FamilyFile(BaseModel):
+    """What the YAML file of a family says; a key that it does not know is an error.
+
+    Attributes:
+        name: of the family.
+        recipe: the recipe that all variants are made from, relative to the family's file.
+        seeds: each a run of every variant; null takes the recipe's.
+        variants: name to what it changes: keys of the recipe with dots between levels, as `--set` has them.
+        compare: pairs of variants; null compares each with the first.
+        systems: variant to the system of its runs that stands for it; the student where it is not named.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    recipe: File
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1)
+    variants: dict[VariantName, dict[str, Any] | None] = Field(min_length=1)
+    compare: tuple[tuple[str, str], ...] | None = None
+    systems: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _names_of_variants(self) -> Self:
+        named = [*self.systems, *(name for pair in self.compare or () for name in pair)]
+        unknown = next((name for name in named if name not in self.variants), None)
+        if unknown is not None:
+            raise ValueError(f"there is no variant '{unknown}', only {', '.join(self.variants)}")
+        pairs = self.compare or ()
+        twice = next((pair for pair in pairs if pair[0] == pair[1] or pairs.count(pair) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"compare: [{', '.join(twice)}] compares a variant with itself, or stands there twice"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: each may stand there once")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_the_familys(self) -> Self:
+        for name, settings in self.variants.items():
+            if any(key.strip() == "seed" for key in settings or {}):
+                raise ValueError(f"variants.{name}: the seed is set by `seeds`, for all variants alike")
+        return self
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a family.
+
+    Attributes:
+        variant: name of its variant.
+        seed: its seed.
+        recipe: what it runs.
+    """
+
+    variant: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def folder(self) -> Path:
+        """Where it runs, in the folder of the family."""
+        return Path(self.variant) / f"seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Variants of a recipe and the seeds with which each runs.
+
+    Attributes:
+        name: of the family.
+        source: its file.
+        recipe: the recipe that the variants are made from.
+        seeds: the seeds.
+        variants: name to what it changes in the recipe.
+        compare: pairs of variants.
+        systems: variant to the system that stands for it, for those that name one.
+        members: the runs: all variants with the first seed, then with the next.
+    """
+
+    name: str
+    source: Path
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    variants: Mapping[str, Mapping[str, Any]]
+    compare: tuple[tuple[str, str], ...]
+    systems: Mapping[str, str]
+    members: tuple[Member, ...]
+
+
+def load_family(path: Path | str) -> Family:
+    """Reads and checks a family and all of its recipes.
+
+    Relative paths in a variant's settings are taken from the recipe's folder, as in the recipe itself.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        InputError: not YAML, an unknown key, a name that no variant has, a recipe that is wrong, a variant
+            that makes it wrong or that changes what is measured.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            "there is no such family", path=path, expected="a YAML file: a recipe and variants of it"
+        )
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(
+            "not a family", path=path, expected="a mapping with the keys 'recipe' and 'variants'"
+        )
+    file = _checked(content, path)
+    recipe = load_recipe(file.recipe)
+    variants = {name: settings or {} for name, settings in file.variants.items()}
+    seeds = file.seeds or (recipe.seed,)
+    first = next(iter(variants))
+    return Family(
+        file.name,
+        path,
+        recipe,
+        seeds,
+        variants,
+        tuple((name, first) for name in variants if name != first) if file.compare is None else file.compare,
+        file.systems,
+        tuple(_members(path, file.recipe, recipe, seeds, variants)),
+    )
+
+
+def _checked(content: dict[str, Any], path: Path) -> FamilyFile:
+    try:
+        return FamilyFile.model_validate(content, context={ORIGIN: path.parent})
+    except ValidationError as error:
+        keys = f"a family has the keys {', '.join(FamilyFile.model_fields)}"
+        raise described(error, path, [FamilyFile], keys) from error
+
+
+def _members(
+    path: Path,
+    recipe_path: Path,
+    recipe: Recipe,
+    seeds: tuple[int, ...],
+    variants: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Member]:
+    for seed in seeds:
+        for name, settings in variants.items():
+            try:
+                made = _variant(recipe_path, {**settings, "seed": seed})
+                _require_same_measures(made, recipe)
+            except InputError as error:
+                raise InputError(
+                    f"variants.{name}: {error.problem}",
+                    path=path,
+                    expected=error.expected,
+                    remedy=error.remedy,
+                ) from error
+            yield Member(name, seed, made)
+
+
+def _variant(recipe_path: Path, settings: Mapping[str, Any]) -> Recipe:
+    # Read anew for each variant, since setting a key may change what a YAML alias shares.
+    content = read_yaml(recipe_path)
+    for key, value in settings.items():
+        set_value(content, key, value)
+    return make_recipe(content, recipe_path)
+
+
+def _require_same_measures(variant: Recipe, recipe: Recipe) -> None:
+    if variant.evaluation != recipe.evaluation:
+        raise InputError(
+            "it changes the section 'evaluation', and could not be compared with the others",
+            remedy="set `evaluation` in the recipe, for all variants alike",
+        )
