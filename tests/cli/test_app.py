@@ -17,7 +17,19 @@ from limbeck.cli import QUIET, doctor
 from limbeck.cli.app import app
 from limbeck.errors import LimbeckError
 
-VERBS = ["quickstart", "run", "mine", "teach", "distil", "index", "search", "evaluate", "compare", "doctor"]
+VERBS = [
+    "quickstart",
+    "run",
+    "family",
+    "mine",
+    "teach",
+    "distil",
+    "index",
+    "search",
+    "evaluate",
+    "compare",
+    "doctor",
+]
 
 
 def test_the_help_names_every_verb_and_the_exit_codes(runner: CliRunner) -> None:

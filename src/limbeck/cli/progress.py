@@ -118,6 +118,12 @@ class RunDisplay:
         self.screen.print(line)
         self.current, self._stage_began = title, self._clock()
 
+    def run(self, number: int, total: int, title: str, *, reused: bool) -> None:
+        """One of several runs begins, or is found finished."""
+        self._end_stage()
+        line = Text(f"Run {number} of {total}: ", style="bold").append(title)
+        self.screen.print(line.append(": already done", style="not bold bright_black") if reused else line)
+
     def note(self, text: str) -> None:
         """Something that the user should read."""
         self._say(Text(text))

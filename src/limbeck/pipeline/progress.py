@@ -13,6 +13,10 @@ Advance = Callable[[int], None]
 class Progress(Protocol):
     """Receives what a run does."""
 
+    def run(self, number: int, total: int, title: str, *, reused: bool) -> None:
+        """One of several runs begins, or is found finished."""
+        ...
+
     def stage(self, number: int, total: int, title: str, *, reused: bool) -> None:
         """A stage begins, or is found finished."""
         ...
@@ -28,6 +32,9 @@ class Progress(Protocol):
 
 class Silent:
     """Tells nobody."""
+
+    def run(self, number: int, total: int, title: str, *, reused: bool) -> None:
+        """Nothing."""
 
     def stage(self, number: int, total: int, title: str, *, reused: bool) -> None:
         """Nothing."""

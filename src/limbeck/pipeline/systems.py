@@ -13,9 +13,9 @@ from limbeck.mining import BM25Miner, DenseMiner, Miner
 from limbeck.pipeline.candidates import open_bm25
 from limbeck.pipeline.distilling import MODEL
 from limbeck.pipeline.generating import LATENCY, RETRIEVER, base_answers, open_retriever
-from limbeck.pipeline.identifiers import generative_student
+from limbeck.pipeline.identifiers import generative_student, uses_teacher
 from limbeck.pipeline.run import Run
-from limbeck.recipes import GenerativeStudentRecipe
+from limbeck.recipes import GenerativeStudentRecipe, Recipe
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.retriever import DenseRetriever
 
@@ -29,6 +29,8 @@ BASE = "generative-base"
 GENERATIVE = "generative"
 FUSED = "generative+dense"
 TEACHER = "teacher"
+#: Systems that owe nothing to the student.
+INDEPENDENT = (BM25_NAME, BACKBONE, BASELINE, TEACHER)
 
 Search = Callable[[Query], RankedList]
 
@@ -77,6 +79,25 @@ class Systems:
     start: str
     trainings: tuple[str, ...]
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def student_name(recipe: Recipe) -> str:
+    """The system that a run of a recipe is for."""
+    return GENERATIVE if isinstance(recipe.student, GenerativeStudentRecipe) else INTERACTION
+
+
+def system_names(recipe: Recipe) -> tuple[str, ...]:
+    """The systems that a run of a recipe will have measured.
+
+    Example:
+        >>> system_names(Recipe(data={"kind": "stdlib"}, student={"kind": "generative", "ranking": None}))
+        ('bm25', 'backbone', 'backbone-in-batch', 'generative', 'generative+dense')
+    """
+    if isinstance(recipe.student, GenerativeStudentRecipe):
+        own = (*([] if recipe.student.ranking is None else [BASE]), GENERATIVE, FUSED)
+    else:
+        own = COSINE, INTERACTION
+    return (BM25_NAME, BACKBONE, BASELINE, *own, *([TEACHER] if uses_teacher(recipe) else []))
 
 
 def systems_of(run: Run) -> Systems:

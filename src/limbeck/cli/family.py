@@ -1,0 +1,84 @@
+"""`limbeck family`: variants of a recipe, each with several seeds, and one table that compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from limbeck.cli.options import Anyway, add_verb
+from limbeck.cli.screen import command, console, show_error, show_table
+
+if TYPE_CHECKING:
+    from limbeck.evaluation import FamilyResults
+
+_INTERRUPTED = 130
+
+
+def family(
+    path: Annotated[
+        Path, typer.Argument(metavar="FAMILY", help="The family, a YAML file.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="The folder; runs/NAME-OF-THE-FILE if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    anyway: Anyway = False,
+) -> None:
+    """Run variants of a recipe, each with several seeds, and compare them in one table.
+
+    The file names a recipe, the seeds, the variants (what each changes in the recipe, as --set does), and
+    which are compared. Each run is a run folder, DIR/VARIANT/seed-N; what several have in common is made
+    once. Stopped at any point and started again, it goes on.
+    """
+    from limbeck.cli.progress import open_progress  # noqa: PLC0415 - the start stays quick
+    from limbeck.errors import InputError  # noqa: PLC0415
+    from limbeck.recipes.family import load_family  # noqa: PLC0415 - reads the recipe's types
+
+    loaded = load_family(path)
+    folder = out or Path("runs") / path.stem
+    try:
+        from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
+        ) from error
+    try:
+        with open_progress(console()) as display:
+            results = run_family(loaded, folder, display, anyway=anyway)
+    except KeyboardInterrupt as interruption:
+        words = ["family", path, "--out", folder, *["--anyway"] * anyway]
+        where = f" in {display.current!r}" if display.current else ""
+        show_error(
+            f"stopped{where}. Finished stages and the teacher's scores are kept in {folder}. To go on:",
+            copy=command(*words),
+        )
+        raise typer.Exit(_INTERRUPTED) from interruption
+    _show(results, folder)
+
+
+def _show(results: FamilyResults, folder: Path) -> None:
+    """The tables, how to read them, and where everything lies."""
+    screen = console()
+    screen.print()
+    show_table(screen, results.table_rows())
+    if results.results.comparisons:
+        screen.print()
+        show_table(screen, results.comparison_rows(), left=2)
+    screen.print()
+    for line in results.legend:
+        screen.print(line)
+    screen.print()
+    screen.print(f"{'Table:':9}{folder / 'table.md'}")
+    screen.print(f"{'Figures:':9}{folder / 'family.json'}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    add_verb(app, family, "limbeck family recipes/losses.yaml --out runs/losses")
