@@ -32,6 +32,7 @@ from limbeck.students.generative.seq2seq import Seq2SeqGenerator
 from limbeck.students.generative.weighting import token_counts, unigrams_of, weights_of
 
 VOCABULARY, TITLE, BODY, QUERY = 50_000, 4, 120, 12
+BLOCK = 10_000  # passages that are drawn together
 FIRST_WORD = 10  # below are the special tokens
 MARKERS = {
     "title": View("title", VOCABULARY, VOCABULARY + 1),
@@ -58,19 +59,22 @@ class RandomWords:
         ]
 
 
-def zipf_passages(tokens: int, seed: int) -> Iterator[NDArray[np.uint32]]:
+def zipf_passages(passages: int, seed: int, body: int = BODY) -> Iterator[NDArray[np.uint32]]:
     """Passages with a title and a body between markers; words by Zipf's law (exponent 1)."""
     generator = np.random.default_rng(seed)
     weights = 1 / np.arange(1, VOCABULARY - FIRST_WORD + 1)
     cumulative = np.cumsum(weights / weights.sum())
     names = generator.permutation(np.arange(FIRST_WORD, VOCABULARY)).astype(np.uint32)
-    for _ in range(max(tokens // (TITLE + BODY + 4), 1)):
-        ranks = np.searchsorted(cumulative, generator.random(TITLE + BODY))
+    before, after = MARKERS["title"], MARKERS["body"]
+    for start in range(0, passages, BLOCK):
+        size = min(BLOCK, passages - start)
+        ranks = np.searchsorted(cumulative, generator.random((size, TITLE + body)))
         words = names[np.minimum(ranks, len(names) - 1)]
-        title, body = MARKERS["title"], MARKERS["body"]
-        yield np.concatenate(
-            [[title.start], words[:TITLE], [title.end, body.start], words[TITLE:], [body.end]]
-        ).astype(np.uint32)
+        block = np.empty((size, TITLE + body + 4), np.uint32)
+        block[:, 0], block[:, 1 : TITLE + 1] = before.start, words[:, :TITLE]
+        block[:, TITLE + 1], block[:, TITLE + 2] = before.end, after.start
+        block[:, TITLE + 3 : -1], block[:, -1] = words[:, TITLE:], after.end
+        yield from block
 
 
 def small_bart() -> Seq2SeqGenerator:
@@ -189,8 +193,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    passages = max(arguments.tokens // (TITLE + BODY + 4), 1)
     with tempfile.TemporaryDirectory() as folder:
-        index = IdentifierIndex.build(Path(folder) / "index", zipf_passages(arguments.tokens, arguments.seed))
+        index = IdentifierIndex.build(Path(folder) / "index", zipf_passages(passages, arguments.seed))
         print(f"{index.passage_count:,} passages, {index.token_count:,} tokens, {index.size_bytes:,} bytes")
         bench = Bench(small_bart(), index)
         results = [show(batch, bench.measure(batch, arguments.queries)) for batch in arguments.batches]

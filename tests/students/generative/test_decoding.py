@@ -53,6 +53,20 @@ def test_a_batch_is_its_queries(generator, tmp_path):
         np.testing.assert_allclose(alone.log_probabilities, together.log_probabilities[part], atol=1e-4)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same(bart, tmp_path):
+    markers, tokens = tokens_of(bart)
+    index = IdentifierIndex.build(tmp_path / "index", tokens)
+    expected = generate(bart, index, QUERIES, VIEWS, markers, beams=4)
+    bart.model.to("cuda")
+    found = generate(bart, index, QUERIES, VIEWS, markers, beams=4)
+    bart.model.to("cpu")
+    assert {tuple(row) for row in found.tokens} == {tuple(row) for row in expected.tokens}
+    np.testing.assert_allclose(
+        np.sort(found.log_probabilities), np.sort(expected.log_probabilities), atol=1e-3
+    )
+
+
 def test_several_parts_and_deletions_are_searched_as_one_index(bart, tmp_path):
     markers, tokens = tokens_of(bart)
     split = IdentifierIndex.build(tmp_path / "split", tokens[:3])
