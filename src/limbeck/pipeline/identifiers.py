@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from limbeck.pipeline.candidates import file_stamps, training_queries
 from limbeck.pipeline.run import Run
 from limbeck.recipes import (
     BodyRecipe,
     FileSource,
+    GeneratedSource,
     GenerativeStudentRecipe,
     PseudoQueryRecipe,
     PseudoQuerySource,
@@ -17,6 +16,9 @@ from limbeck.recipes import (
 )
 from limbeck.students.generative.identifiers import BodyView, IdentifierView, PseudoQueryView, TitleView
 from limbeck.students.generative.pseudo_queries import PseudoQueries
+
+#: The questions that a model has written, in the folder of their stage.
+WRITTEN = "pseudo-queries.arrow"
 
 
 def generative_student(recipe: Recipe) -> GenerativeStudentRecipe:
@@ -42,6 +44,11 @@ def uses_training_queries(recipe: Recipe) -> bool:
 def writes_queries(recipe: Recipe) -> bool:
     """Whether a model has to write pseudo-queries."""
     return any(source.kind == "generated" for source in _sources(recipe))
+
+
+def written_source(recipe: Recipe) -> GeneratedSource:
+    """The source whose questions a model writes; stages that call this stand in no other recipe's list."""
+    return next(source for source in _sources(recipe) if isinstance(source, GeneratedSource))
 
 
 def _sources(recipe: Recipe) -> list[PseudoQuerySource]:
@@ -83,10 +90,5 @@ def _pseudo_queries(run: Run, view: PseudoQueryRecipe, *, training: bool) -> Pse
         elif source.kind == "training-queries" and not training:
             found.append(PseudoQueries.from_training(*training_queries(run)))
         elif source.kind == "generated":
-            found.append(PseudoQueries.open(generated_path(run)))
+            found.append(PseudoQueries.open(run.folder / "write-queries" / WRITTEN))
     return PseudoQueries.joined(found)
-
-
-def generated_path(run: Run) -> Path:
-    """The questions that a model wrote for the passages."""
-    return run.folder / "write-queries" / "pseudo-queries.arrow"

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from limbeck.data import Judgements, Query, Rankings, RankingsWriter
 from limbeck.data.formats.trec import read_run
+from limbeck.errors import InputError
 from limbeck.mining import Miner
 from limbeck.mining.blocks import blocks_of
 from limbeck.pipeline.candidates import drawn_queries, scored_by_runs, training_list, training_queries
@@ -182,6 +183,11 @@ def _lists(run: Run, judgements: Judgements, ranking: Ranking, seed: int) -> Ran
         draws=ranking.draws,
         seed=seed,
     )
+    if not len(lists):
+        raise InputError(
+            "there is nothing to rank: no training query has both a scored positive and a negative",
+            remedy="check that the training judgements name passages of the corpus, or raise ranking.depth",
+        )
     lost = len(set(lists.without_negatives) | {query for query, _ in lists.unscored})
     run.progress.note(
         f"{len(lists):,} training queries have lists"

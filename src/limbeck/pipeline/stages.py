@@ -11,6 +11,7 @@ from limbeck.pipeline import (
     generating,
     identifiers,
     preflight,
+    query_writing,
     ranking,
     teaching,
 )
@@ -105,6 +106,14 @@ _DENSE = (
 _GENERATIVE = (
     *_FIRST,
     *_TEACHER,
+    Stage(
+        "write-queries",
+        "Write pseudo-queries for the passages",
+        after=("mine",),
+        settings=query_writing.query_writing_settings,
+        work=query_writing.write_queries,
+        checks=(preflight.check_device,),
+    ),
     Stage(
         "generate",
         "Teach the model to generate identifiers",

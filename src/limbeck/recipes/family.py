@@ -1,7 +1,7 @@
 """A family of recipes: variants of one recipe, each with several seeds, to be compared in one table.
 
 name: losses
-recipe: nq_qed.yaml
+recipe: nq_qed-generative.yaml
 seeds: [0, 1, 2]
 variants:
   ltrgr: {student.ranking.loss: positive_margin}

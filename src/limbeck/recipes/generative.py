@@ -45,9 +45,11 @@ class GeneratedSource(Section):
         None, description="A model of passage to query; null trains the backbone to be one."
     )
     count: int = Field(5, ge=1, description="Questions a passage.")
-    epochs: float = Field(3.0, gt=0)
+    max_passage_length: int = Field(192, ge=8, description="Tokens of a passage that are read.")
+    max_query_length: int = Field(32, ge=4, description="Tokens of a question.")
+    epochs: float = Field(3.0, gt=0, description="Of the training, as the keys below.")
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0)
     checkpoint_every: int = Field(200, ge=1)
 
 
@@ -140,7 +142,12 @@ class GenerativeStudentRecipe(Section):
 
     @model_validator(mode="after")
     def _one_view_of_a_kind(self) -> Self:
-        kinds = [view.kind for view in self.views]
+        kinds: list[str] = [view.kind for view in self.views]
+        for view in self.views:
+            if isinstance(view, PseudoQueryRecipe):
+                sources = [source.kind for source in view.sources]
+                if sources.count("generated") > 1:
+                    raise ValueError("pseudo-queries have two sources that generate: one may stand there")
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"the views are {', '.join(kinds)}: each kind may stand there once")
         return self
