@@ -1,7 +1,8 @@
-"""A pipeline and a retriever that do nothing slow, and run files small enough to score by hand."""
+"""A pipeline and a retriever that do nothing slow, a real tiny run, and run files to score by hand."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 from dataclasses import dataclass, field
@@ -114,6 +115,45 @@ def run_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "finished"
     (folder / "index").mkdir(parents=True)
     return folder
+
+
+def generative_recipe(corpus: Path, encoder: Path) -> Any:
+    """A base retriever of three views, whose search is wide enough to come upon every title."""
+    from limbeck.recipes import make_recipe  # noqa: PLC0415
+    from tests.pipeline.tiny_corpus import generative_content  # noqa: PLC0415  # brings torch
+
+    questions = {"kind": "pseudo-query", "sources": [{"kind": "training-queries"}]}
+    content = generative_content(
+        corpus,
+        encoder,
+        views=[{"kind": "title"}, {"kind": "body"}, questions],
+        ranking=None,
+        search={"beams": 64},
+    )
+    return make_recipe(content, corpus / "recipe.yaml")
+
+
+@pytest.fixture(scope="session")
+def generative_parts(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_path: Path) -> tuple[Path, Any]:
+    """A run of a generative student up to its index, of 60 passages, and its recipe."""
+    from tests.pipeline.tiny_corpus import run_recipe, write_corpus  # noqa: PLC0415
+
+    root = tmp_path_factory.mktemp("generative")
+    recipe = generative_recipe(write_corpus(root / "corpus"), tiny_encoder_path)
+    run_recipe(recipe, root / "run", until="index")
+    return root / "run", recipe
+
+
+@pytest.fixture(scope="session")
+def generative_run(generative_parts: tuple[Path, Any]) -> Path:
+    """The folder of that run, to be read."""
+    return generative_parts[0]
+
+
+@pytest.fixture
+def generative_copy(generative_run: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, to be changed."""
+    return Path(shutil.copytree(generative_run, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ def test_the_help_names_every_verb_and_the_exit_codes(runner: CliRunner) -> None
     assert "Exit codes: 0 done, 1 wrong input, 2 wrong usage, 130" in result.output
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "index build", "index add", "index delete"])
 def test_the_help_of_every_verb_shows_an_example_that_can_be_copied(runner: CliRunner, verb: str) -> None:
-    result = runner.invoke(app, [verb, "--help"], env={"COLUMNS": "140"})
+    result = runner.invoke(app, [*verb.split(), "--help"], env={"COLUMNS": "140"})
     assert result.exit_code == 0
     lines = [line.strip() for line in result.output.splitlines()]
     examples = lines[next(i for i, line in enumerate(lines) if line.startswith("Example")) + 1 :]
@@ -53,7 +53,8 @@ def test_version(runner: CliRunner) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["frobnicate"], ["run"], ["search", "x", "y", "-k", "0"], ["run", "--x"]]
+    "arguments",
+    [[], ["frobnicate"], ["run"], ["index", "recipe.yaml"], ["search", "x", "y", "-k", "0"], ["run", "--x"]],
 )
 def test_wrong_usage_is_2(runner: CliRunner, arguments: list[str]) -> None:
     assert runner.invoke(app, arguments).exit_code == 2

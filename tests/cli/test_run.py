@@ -42,12 +42,12 @@ def test_the_run_folder_is_named_after_the_recipe(
     assert (tmp_path / "runs" / "small" / "metrics.json").is_file()
 
 
-@pytest.mark.parametrize("stage", ["mine", "teach", "distil", "index"])
+@pytest.mark.parametrize("verb", ["mine", "teach", "distil", "index build"])
 def test_a_stage_verb_runs_up_to_its_stage_and_says_how_to_go_on(
-    runner: CliRunner, pipeline: FakePipeline, recipe: Path, tmp_path: Path, stage: str
+    runner: CliRunner, pipeline: FakePipeline, recipe: Path, tmp_path: Path, verb: str
 ) -> None:
-    out = tmp_path / "out"
-    result = runner.invoke(app, [stage, str(recipe), "--out", str(out), "--set", "seed=7"])
+    out, stage = tmp_path / "out", verb.partition(" ")[0]
+    result = runner.invoke(app, [*verb.split(), str(recipe), "--out", str(out), "--set", "seed=7"])
     assert result.exit_code == 0, result.output
     assert pipeline.calls[0]["until"] == stage
     assert str(out / stage) in result.output
@@ -102,8 +102,9 @@ def test_a_folder_with_other_things_in_it_is_left_alone(
     assert "no run folder" in result.stderr
 
 
+@pytest.mark.parametrize("verb", ["teach", "index build"])
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
-    runner: CliRunner, pipeline: FakePipeline, recipe: Path, tmp_path: Path
+    runner: CliRunner, pipeline: FakePipeline, recipe: Path, tmp_path: Path, verb: str
 ) -> None:
     def interrupted(progress) -> None:
         progress.stage(1, 2, "Mine candidates", reused=False)
@@ -113,11 +114,13 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
 
     pipeline.behaviour = interrupted
     out = tmp_path / "two words"
-    result = runner.invoke(app, ["teach", str(recipe), "--out", str(out), "--set", "seed=1", "--anyway"])
+    result = runner.invoke(
+        app, [*verb.split(), str(recipe), "--out", str(out), "--set", "seed=1", "--anyway"]
+    )
     assert result.exit_code == 130
     assert "stopped in 'Mine candidates'" in result.stderr
     assert result.stderr.splitlines()[-1].strip() == (
-        f"limbeck teach {recipe} --out '{out}' --set seed=1 --anyway"
+        f"limbeck {verb} {recipe} --out '{out}' --set seed=1 --anyway"
     )
 
 

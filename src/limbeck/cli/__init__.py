@@ -1,7 +1,8 @@
 """The command line: `limbeck VERB …`, one file a verb.
 
-    app (verbs, errors, exit codes) -> run, stages, quickstart -> running -> limbeck.pipeline
-                                    -> search, evaluate, compare, doctor
+    app (verbs, errors, exit codes) -> run, stages, quickstart, index build -> running -> limbeck.pipeline
+                                    -> search, index add, index delete -> opening -> limbeck.students
+                                    -> evaluate, compare, doctor
 
 Importing this is light; a verb imports what it needs when it is called.
 """

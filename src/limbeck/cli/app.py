@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from limbeck import __version__
-from limbeck.cli import compare, doctor, evaluate, family, quickstart, run, search, stages
+from limbeck.cli import compare, doctor, evaluate, family, index, quickstart, run, search, stages
 from limbeck.cli.options import examples
 from limbeck.cli.screen import console, show_error
 from limbeck.errors import LimbeckError
@@ -71,5 +71,5 @@ def _limbeck(
 ) -> None: ...
 
 
-for verb in (quickstart, run, family, stages, search, evaluate, compare, doctor):
+for verb in (quickstart, run, family, stages, index, search, evaluate, compare, doctor):
     verb.register(app)

@@ -1,13 +1,17 @@
-"""Arguments that several verbs share, and how a verb and its examples come into the help."""
+"""Arguments and input that several verbs share, and how a verb and its examples come into the help."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import io
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from limbeck.errors import InputError
 
 RecipePath = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)
@@ -41,6 +45,29 @@ Qrels = Annotated[
         metavar="QRELS", help="The judgements: TREC qrels, or a BEIR .tsv; plain or .gz.", show_default=False
     ),
 ]
+
+
+def read_lines() -> Iterator[tuple[int, str]]:
+    """The filled lines of standard input, stripped, with their numbers from 1; `require_utf8` checks one."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return ((number, line.strip()) for number, line in enumerate(sys.stdin, 1) if line.strip())
+
+
+def require_utf8(text: str, what: str, *, line: int | None = None) -> None:
+    """Does nothing if an argument or a line of standard input is text.
+
+    Args:
+        text: as Python reads it.
+        what: it is, for the message.
+        line: of standard input.
+
+    Raises:
+        InputError: it was written in another encoding.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in text):  # what bytes that are no text become
+        path = None if line is None else "standard input"
+        raise InputError(f"{what} is not UTF-8", path=path, line=line, expected="text in UTF-8")
 
 
 def examples(*commands: str) -> str:

@@ -33,7 +33,8 @@ def quickstart(
     with resources.as_file(resources.files("limbeck") / RECIPE) as recipe:
         folder = run_recipe("quickstart", recipe, out, settings or [], anyway=anyway)
     show_results(folder)
-    from limbeck.cli.search import open_retriever, show_search  # noqa: PLC0415
+    from limbeck.cli.opening import open_retriever  # noqa: PLC0415
+    from limbeck.cli.search import show_search  # noqa: PLC0415
 
     retriever = open_retriever(folder)
     for query in SEARCHES:

@@ -28,7 +28,7 @@ def run_recipe(
     """Runs a recipe, all of it or up to a stage.
 
     Args:
-        verb: that the user called, for the command to go on with.
+        verb: that the user called, with its group, for the command to go on with.
         recipe_path: the YAML file.
         out: the run folder; None takes `runs/<name of the file>`.
         settings: `key=value`, over what the recipe says.
@@ -45,7 +45,7 @@ def run_recipe(
     recipe = load_recipe(recipe_path, settings)
     folder = out or Path("runs") / recipe_path.stem
     _check_folder(folder)
-    words = [verb, *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
+    words = [*verb.split(), *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
     words += [word for setting in settings for word in ("--set", setting)] + ["--anyway"] * anyway
     try:
         with open_progress(console()) as display:

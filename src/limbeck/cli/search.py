@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limbeck.cli.options import AsJson, add_verb
+from limbeck.cli.options import AsJson, add_verb, read_lines, require_utf8
 from limbeck.cli.screen import console, show_json
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
-    from limbeck.students.dense.retriever import DenseRetriever, Hit
+    from rich.table import Table
+    from rich.text import Text
 
-_INDEX = "index"
-_TEXT_LINES = 2
+    from limbeck.students.dense.retriever import DenseRetriever
+    from limbeck.students.dense.retriever import Hit as DenseHit
+    from limbeck.students.generative.retriever import GenerativeRetriever, Match
+    from limbeck.students.generative.retriever import Hit as GenerativeHit
+
+    Retriever = DenseRetriever | GenerativeRetriever
+    Hit = DenseHit | GenerativeHit
+
+#: Identifiers of a passage that are named and marked, the strongest.
+_SHOWN_IDENTIFIERS = 4
+#: Below it a weight would read 0.0.
+_SHOWN_WEIGHT = 0.05
 
 
 def search(
@@ -37,15 +47,20 @@ def search(
 ) -> None:
     """Search the corpus of a run with its student.
 
+    Below a passage that a generative student has found stand the strongest identifiers that it was found
+    by, each with what it adds to the score; they are underlined where they are in sight.
+
     With --json: {"query", "took_ms", "hits": [{"rank", "id", "score", "title", "text"}]}; for queries
-    from standard input, one such object a line.
+    from standard input, one such object a line. A generative student's hits also have "identifiers":
+    [{"identifier", "view", "part", "start", "end", "text", "weight"}], the strongest first: where it was
+    generated, and which characters of which of the passage's texts it stands for.
     """
     several = query == "-"
-    if several and isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     _require_query(query)
+    from limbeck.cli.opening import open_retriever  # noqa: PLC0415 - the start stays quick
+
     retriever = open_retriever(folder)
-    for asked in _lines(sys.stdin) if several else [query]:
+    for asked in (line for _, line in read_lines()) if several else [query]:
         if as_json:
             hits, took_ms = _timed(retriever, asked, k)
             document = {"query": asked, "took_ms": round(took_ms, 3), "hits": [_record(hit) for hit in hits]}
@@ -54,26 +69,8 @@ def search(
             show_search(retriever, asked, k)
 
 
-def open_retriever(folder: Path) -> DenseRetriever:
-    """The student of a run, ready to be asked.
-
-    Raises:
-        InputError: the folder is not there, or holds no index.
-    """
-    if not (folder / _INDEX).is_dir():
-        raise InputError(
-            "no run has left an index here" if folder.is_dir() else "there is no such folder",
-            path=folder,
-            expected="the folder of a run that has come to its index",
-            remedy=f"limbeck run RECIPE --out {folder}, or limbeck quickstart",
-        )
-    from limbeck.students.dense.retriever import DenseRetriever  # noqa: PLC0415 - brings torch
-
-    return DenseRetriever.open(folder)
-
-
-def show_search(retriever: DenseRetriever, query: str, k: int) -> None:
-    """Asks, and shows the passages: title, score, first lines."""
+def show_search(retriever: Retriever, query: str, k: int) -> None:
+    """Asks, and shows the passages: title, score, first lines, the strongest identifiers."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -83,47 +80,65 @@ def show_search(retriever: DenseRetriever, query: str, k: int) -> None:
     screen.print(Text(query, style="bold"), Text(f"({took_ms:.0f} ms)", style="bright_black"))
     if not hits:
         screen.print("Nothing found.")
-    width = min(screen.width, 100)
+    width = min(screen.width, 100) - 16
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right")
-    table.add_column(width=width - 16)
+    table.add_column(width=width)
     table.add_column(justify="right")
     for hit in hits:
-        name = Text(hit.title or hit.passage_id, style="bold cyan")
-        if hit.title and hit.title != hit.passage_id:
-            name.append(f"  {hit.passage_id}", style="not bold bright_black")
-        table.add_row(str(hit.rank), name, Text(f"{hit.score:.3f}", style="bright_black"))
-        for line in _first_lines(hit.text, width - 16):
-            table.add_row("", Text(line))
+        _show_hit(table, hit, width)
     screen.print(table)
 
 
-def _first_lines(text: str, width: int) -> list[str]:
-    """The beginning of a text, white space folded, in a few lines of this width."""
-    words = " ".join(text.split())
-    lines: list[str] = []
-    while words and len(lines) < _TEXT_LINES:
-        line, words = _cut(words, width)
-        lines.append(line)
-    if words:
-        lines[-1] = f"{_cut(lines[-1], width - 2)[0]} …"
-    return lines
+def _show_hit(table: Table, hit: Hit, width: int) -> None:
+    from rich.text import Text  # noqa: PLC0415
+
+    from limbeck.cli.snippets import first_lines  # noqa: PLC0415
+
+    found_by = [match for match in _identifiers(hit) or [] if match.weight >= _SHOWN_WEIGHT]
+    found_by = found_by[:_SHOWN_IDENTIFIERS]
+    table.add_row(
+        str(hit.rank), _name(hit, _marks(found_by, "title")), Text(f"{hit.score:.3f}", "bright_black")
+    )
+    for line in first_lines(hit.text, width, _marks(found_by, "body")):
+        table.add_row("", line)
+    if found_by:
+        table.add_row("", Text(" · ".join(map(_described, found_by)), "bright_black"))
 
 
-def _cut(words: str, width: int) -> tuple[str, str]:
-    """The first line and the rest, between words where there are some (Chinese has none)."""
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
+def _name(hit: Hit, marks: Sequence[tuple[int, int]]) -> Text:
+    """The title, then the id where it says something else."""
+    from rich.text import Text  # noqa: PLC0415
 
-    if cell_len(words) <= width:
-        return words, ""
-    line = set_cell_size(words, width).rstrip(" ")
-    space = line.rfind(" ")
-    if words[len(line) : len(line) + 1] != " " and space >= len(line) // 2:
-        line = line[:space]
-    return line, words[len(line) :].lstrip()
+    from limbeck.cli.snippets import MARK  # noqa: PLC0415
+
+    if not hit.title:
+        return Text(hit.passage_id, "bold cyan")
+    name = Text(hit.title, "bold cyan")
+    for start, end in marks:
+        name.stylize(MARK, start, end)
+    if hit.title != hit.passage_id:
+        name.append(f"  {hit.passage_id}", "not bold bright_black")
+    return name
 
 
-def _timed(retriever: DenseRetriever, query: str, k: int) -> tuple[list[Hit], float]:
+def _identifiers(hit: Hit) -> list[Match] | None:
+    """What found a passage, the strongest first; None for a student that has no identifiers."""
+    matches: list[Match] | None = getattr(hit, "matches", None)
+    return None if matches is None else sorted(matches, key=lambda match: -match.weight)
+
+
+def _marks(matches: Sequence[Match], view: str) -> list[tuple[int, int]]:
+    """Where identifiers stand in the passage's title or body, of which there is one each."""
+    return [(match.start, match.end) for match in matches if match.view == view]
+
+
+def _described(match: Match) -> str:
+    where = "" if match.view == match.identifier else f" in {match.view}"
+    return f'{match.identifier}{where} "{" ".join(match.text.split())}" {match.weight:.1f}'
+
+
+def _timed(retriever: Retriever, query: str, k: int) -> tuple[Sequence[Hit], float]:
     _require_query(query)
     started = time.perf_counter()
     hits = retriever.search(query, k)
@@ -133,22 +148,19 @@ def _timed(retriever: DenseRetriever, query: str, k: int) -> tuple[list[Hit], fl
 def _require_query(query: str) -> None:
     if not query.strip():
         raise InputError("the query is empty", expected="a few words")
-    if any("\ud800" <= character <= "\udfff" for character in query):  # what bytes that are no text become
-        raise InputError("the query is not UTF-8", expected="text in UTF-8")
-
-
-def _lines(stream: Iterable[str]) -> Iterable[str]:
-    return (line.strip() for line in stream if line.strip())
+    require_utf8(query, "the query")
 
 
 def _record(hit: Hit) -> dict[str, object]:
-    return {
+    record: dict[str, object] = {
         "rank": hit.rank,
         "id": hit.passage_id,
         "score": float(hit.score),
         "title": hit.title,
         "text": hit.text,
     }
+    found_by = _identifiers(hit)
+    return record if found_by is None else record | {"identifiers": [asdict(match) for match in found_by]}
 
 
 def register(app: typer.Typer) -> None:

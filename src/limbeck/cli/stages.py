@@ -1,4 +1,4 @@
-"""`limbeck mine | teach | distil | index`: a recipe up to one of its stages."""
+"""`limbeck mine | teach | distil`: a recipe up to one of its stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ _HELP = {
     "mine": "Run a recipe up to its candidates: the data, and what the teacher will judge.",
     "teach": "Run a recipe up to the teacher's scores: data, mining, teacher, audit, scores.",
     "distil": "Run a recipe up to the trained student.",
-    "index": "Run a recipe up to the student's index: enough to search, without the measuring.",
 }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.data import Passage, Queries, Query, RetrievalDataset, open_dataset
-from limbeck.data.formats import import_beir, write_beir
+from limbeck.data import Passage, Passages, Queries, Query, RetrievalDataset, open_dataset
+from limbeck.data.formats import beir_passages, import_beir, write_beir
 
 
 def test_import(beir, tmp_path):
@@ -35,6 +35,20 @@ def test_import(beir, tmp_path):
     again = open_dataset(tmp_path / "out")
     again.check()
     assert again.passages.fingerprint == dataset.passages.fingerprint
+
+
+def test_passages_alone(tmp_path, refused):
+    path = tmp_path / "new.jsonl"
+    path.write_text(
+        '{"_id": 7, "text": "Cats.", "title": null}\n\n{"_id": "d8", "text": "Dogs.", "title": "D"}\n'
+    )
+    assert list(beir_passages(path)) == [Passage("7", "Cats."), Passage("d8", "Dogs.", "D")]
+    assert len(Passages.write(tmp_path / "passages.arrow", beir_passages(path))) == 2
+    with path.open("a") as stream:
+        stream.write('{"_id": "7", "text": "Fish."}\n')
+    refused(
+        lambda: Passages.write(tmp_path / "p.arrow", beir_passages(path)), "twice", name="new.jsonl", line=4
+    )
 
 
 def test_gzip_byte_order_mark_crlf_and_numbers_as_ids(beir, tmp_path):

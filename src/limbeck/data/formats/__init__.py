@@ -4,7 +4,7 @@ An `import_*` streams from a source into a folder of Limbeck's own tables, which
 opens again; after an error that folder is as it was. `read_*` and `write_*` are for single files.
 """
 
-from limbeck.data.formats.beir import import_beir, write_beir
+from limbeck.data.formats.beir import beir_passages, import_beir, write_beir
 from limbeck.data.formats.hub import import_hub, import_ir_datasets
 from limbeck.data.formats.msmarco import import_msmarco, write_msmarco
 from limbeck.data.formats.pairs import read_pairs, write_pairs
@@ -12,6 +12,7 @@ from limbeck.data.formats.qrels import read_qrels, write_qrels
 from limbeck.data.formats.trec import iter_run, read_run, write_run
 
 __all__ = [
+    "beir_passages",
     "import_beir",
     "import_hub",
     "import_ir_datasets",

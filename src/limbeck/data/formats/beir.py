@@ -60,7 +60,7 @@ def import_beir(
     corpus, asked = _part(folder, "corpus.jsonl"), _part(folder, "queries.jsonl")
     found = _qrels_files(folder, splits, qrels)
     with dataset_folder(into) as staging:
-        passages = Passages.write(staging / PASSAGES_FILE, Records(corpus, _passage))
+        passages = Passages.write(staging / PASSAGES_FILE, beir_passages(corpus))
         with TemporaryDirectory(dir=staging) as scratch:
             everything = Queries.write(Path(scratch) / "queries.arrow", Records(asked, _query))
             for split, file in found.items():
@@ -83,6 +83,21 @@ def _qrels_files(folder: Path, splits: Mapping[str, str], qrels: str) -> dict[st
         names = ", ".join(f"{stem}.tsv" for stem in splits.values())
         raise InputError(f"none of {names} is there", path=folder / qrels, expected=LAYOUT)
     return there
+
+
+def beir_passages(path: str | os.PathLike[str]) -> Records[Passage]:
+    """The passages of a `corpus.jsonl`, plain or gzip: objects with `_id`, `text` and, if need be, `title`.
+
+    Nothing is read before they are iterated. `Passages.write` checks what a single line cannot tell, such as
+    ids that come twice, and its errors name the line too.
+
+    Raises:
+        InputError: while iterating, with file and line, for a line that is something else.
+
+    Example:
+        >>> passages = Passages.write("passages.arrow", beir_passages("scifact/corpus.jsonl"))
+    """
+    return Records(path, _passage)
 
 
 def _passage(line: str) -> Passage:

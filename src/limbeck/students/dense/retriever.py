@@ -83,7 +83,7 @@ class DenseRetriever:
             raise InputError(
                 "the run has no index yet" if known else "this is not a run folder",
                 path=folder,
-                expected="a folder that `limbeck run` or `limbeck index` has filled",
+                expected="a folder that `limbeck run` or `limbeck index build` has filled",
                 remedy=_again(folder, index if index.is_dir() else None) if known else None,
             )
         with _mended_by_running(folder, "distil"):
@@ -178,5 +178,5 @@ def _mended_by_running(folder: Path, stage: str) -> Iterator[None]:
 
 
 def _again(folder: Path, damaged: Path | None) -> str:
-    command = f"`limbeck index {folder / 'recipe.yaml'} --out {folder}`"
+    command = f"`limbeck index build {folder / 'recipe.yaml'} --out {folder}`"
     return command if damaged is None else f"delete {damaged}, then {command} makes it again"
