@@ -66,6 +66,15 @@ def test_the_seed_is_the_recipes_unless_there_are_others(folder: Path):
     assert [member.recipe.seed for member in family.members] == [0, 0, 7, 7]
 
 
+def test_seeds_may_be_of_the_ranking_alone(folder: Path):
+    family = load(folder, "variants: {a: {}}\nseeds: [0, 7]\nseed_key: student.ranking.seed")
+    assert [member.recipe.seed for member in family.members] == [5, 5]
+    rankings = [member.recipe.student.ranking for member in family.members]  # type: ignore[union-attr]
+    assert [ranking.seed for ranking in rankings if ranking] == [0, 7]
+    with pytest.raises(InputError, match=r"variants\.a: the seed is set by `seeds`"):
+        load(folder, "variants: {a: {student.ranking.seed: 1}}\nseed_key: student.ranking.seed")
+
+
 def test_every_variant_is_compared_with_the_first_unless_pairs_are_named(folder: Path):
     variants = "variants: {a: {}, b: {name: b}, c: {name: c}}\n"
     assert load(folder, variants).compare == (("b", "a"), ("c", "a"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -36,6 +36,8 @@ class FamilyFile(BaseModel):
         name: of the family.
         recipe: the recipe that all variants are made from, relative to the family's file.
         seeds: each a run of every variant; null takes the recipe's.
+        seed_key: what a seed sets: `seed` repeats all of a run, `student.ranking.seed` the ranking of a
+            generative student on one and the same base retriever.
         variants: name to what it changes: keys of the recipe with dots between levels, as `--set` has them.
         compare: pairs of variants; null compares each with the first.
         systems: variant to the system of its runs that stands for it; the student where it is not named.
@@ -46,6 +48,7 @@ class FamilyFile(BaseModel):
     name: str = Field(min_length=1)
     recipe: File
     seeds: tuple[Seed, ...] | None = Field(None, min_length=1)
+    seed_key: Literal["seed", "student.ranking.seed"] = "seed"
     variants: dict[VariantName, dict[str, Any] | None] = Field(min_length=1)
     compare: tuple[tuple[str, str], ...] | None = None
     systems: dict[str, str] = {}
@@ -73,7 +76,7 @@ class FamilyFile(BaseModel):
     @model_validator(mode="after")
     def _seeds_are_the_familys(self) -> Self:
         for name, settings in self.variants.items():
-            if any(key.strip() == "seed" for key in settings or {}):
+            if any(key.strip() in {"seed", self.seed_key} for key in settings or {}):
                 raise ValueError(f"variants.{name}: the seed is set by `seeds`, for all variants alike")
         return self
 
@@ -158,7 +161,7 @@ def load_family(path: Path | str) -> Family:
         variants,
         tuple((name, first) for name in variants if name != first) if file.compare is None else file.compare,
         file.systems,
-        tuple(_members(path, file.recipe, recipe, seeds, variants)),
+        tuple(_members(path, file, recipe, seeds, variants)),
     )
 
 
@@ -172,7 +175,7 @@ def _checked(content: dict[str, Any], path: Path) -> FamilyFile:
 
 def _members(
     path: Path,
-    recipe_path: Path,
+    file: FamilyFile,
     recipe: Recipe,
     seeds: tuple[int, ...],
     variants: Mapping[str, Mapping[str, Any]],
@@ -180,7 +183,7 @@ def _members(
     for seed in seeds:
         for name, settings in variants.items():
             try:
-                made = _variant(recipe_path, {**settings, "seed": seed})
+                made = _variant(file.recipe, {**settings, file.seed_key: seed})
                 _require_same_measures(made, recipe)
             except InputError as error:
                 raise InputError(
