@@ -72,21 +72,26 @@ class PseudoQueryRecipe(Section):
 View = Annotated[TitleRecipe | BodyRecipe | PseudoQueryRecipe, Field(discriminator="kind")]
 
 
-class Generation(Section):
+class GeneratorTraining(Section):
+    """What both trainings of the generative student have."""
+
+    warmup_ratio: Fraction = 0.1
+    label_smoothing: Fraction = 0.1
+    weight_decay: float = Field(0.01, ge=0)
+    accumulation: int = Field(1, ge=1)
+    tensorboard: bool = False
+
+
+class Generation(GeneratorTraining):
     """How the model learns to generate identifiers: the base retriever."""
 
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(64, ge=1, description="Identifiers a batch.")
     learning_rate: float = Field(1e-4, gt=0, description="Published for BART-large: 3e-5.")
-    warmup_ratio: Fraction = 0.1
-    label_smoothing: Fraction = 0.1
-    weight_decay: float = Field(0.01, ge=0)
-    accumulation: int = Field(1, ge=1)
     checkpoint_every: int = Field(200, ge=1)
-    tensorboard: bool = False
 
 
-class Ranking(Section):
+class Ranking(GeneratorTraining):
     """How the model then learns to rank: DGR, LTRGR, or any other loss on the teacher's lists."""
 
     loss: ListLossName = Field(
@@ -108,12 +113,7 @@ class Ranking(Section):
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(4, ge=1, description="Queries a batch.")
     learning_rate: float = Field(1e-5, gt=0)
-    warmup_ratio: Fraction = 0.1
-    label_smoothing: Fraction = 0.1
-    weight_decay: float = Field(0.01, ge=0)
-    accumulation: int = Field(1, ge=1)
     checkpoint_every: int = Field(50, ge=1)
-    tensorboard: bool = False
     seed: int | None = Field(None, ge=0, lt=2**32, description="Of this training; null takes the recipe's.")
 
 
