@@ -31,7 +31,8 @@ def generation_settings(recipe: Recipe) -> object:
     student = generative_student(recipe)
     return [
         student.generation,
-        [student.model, student.start, student.max_query_length, student.views],
+        [student.model, student.start, student.encoder_layers, student.decoder_layers],
+        [student.max_query_length, student.views],
         file_stamps(Path(student.model)) if student.model else None,
         view_files(recipe),
         backbone_settings(recipe),
@@ -51,6 +52,8 @@ def learn_to_generate(run: Run, work: Path) -> None:
         start=student.start,
         views=[view.settings.name for view in views],
         max_query_length=student.max_query_length,
+        encoder_layers=student.encoder_layers,
+        decoder_layers=student.decoder_layers,
         seed=recipe.seed,
         device=recipe.device,
     )
@@ -107,13 +110,17 @@ def ask_base(run: Run, work: Path) -> None:
     evaluation = run.recipe.evaluation
     retriever = _build(run, work / RETRIEVER, "generate", run.dataset.passages)
     queries = run.dataset.queries[evaluation.split]
+    empty = 0
     with (
         run.progress.task("the base retriever answers", len(queries)) as advance,
         RankingsWriter(work / f"{evaluation.split}.arrow", retriever.name) as writer,
     ):
         for ranked in retriever.mine(queries, evaluation.depth):
             writer.add(ranked)
+            empty += not ranked.passage_ids
             advance(1)
+    if empty:
+        run.progress.note(f"the base retriever found nothing for {empty:,} of {len(queries):,} questions")
     timed = latency_ms(
         lambda query: retriever.search(query.text, evaluation.depth), list(queries)[:TIMED_QUERIES]
     )

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from limbeck.recipes.base import File, Fraction, ListLossName, ModelName, Section
 
+#: The losses whose margins were published: DGR's and LTRGR's.
+PUBLISHED_MARGINS: tuple[ListLossName, ...] = ("distilled_rank_net", "positive_margin")
+
 
 class TitleRecipe(Section):
     """The passage's title, generated whole."""
@@ -116,6 +119,15 @@ class Ranking(GeneratorTraining):
     checkpoint_every: int = Field(50, ge=1)
     seed: int | None = Field(None, ge=0, lt=2**32, description="Of this training; null takes the recipe's.")
 
+    @model_validator(mode="after")
+    def _margins_of_the_loss(self) -> Self:
+        if self.published_margins and self.loss not in PUBLISHED_MARGINS:
+            raise ValueError(
+                f"published_margins is true, but the loss {self.loss} has none: take "
+                f"{' or '.join(PUBLISHED_MARGINS)}, or leave published_margins out"
+            )
+        return self
+
 
 class SearchRecipe(Section):
     """How identifiers are generated for a question, and passages found by them."""
@@ -134,6 +146,13 @@ class GenerativeStudentRecipe(Section):
     kind: Literal["generative"]
     model: ModelName | None = Field(None, description="What it starts from; null takes the backbone.")
     start: Literal["auto", "seq2seq", "encoder-decoder", "causal"] = "auto"
+    encoder_layers: int | None = Field(
+        2,
+        ge=1,
+        description="Of an encoder that becomes an encoder-decoder: the first layers that read the query, at "
+        "most; null keeps all.",
+    )
+    decoder_layers: int | None = Field(None, ge=1, description="Likewise: those that write.")
     max_query_length: int = Field(64, ge=1, description="Tokens of a query that are read.")
     views: tuple[View, ...] = Field((TitleRecipe(kind="title"), BodyRecipe(kind="body")), min_length=1)
     generation: Generation = Generation()
@@ -150,4 +169,18 @@ class GenerativeStudentRecipe(Section):
                     raise ValueError("pseudo-queries have two sources that generate: one may stand there")
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"the views are {', '.join(kinds)}: each kind may stand there once")
+        return self
+
+    @model_validator(mode="after")
+    def _identifiers_left_to_rank_by(self) -> Self:
+        sources = [
+            source.kind if isinstance(view, PseudoQueryRecipe) else view.kind
+            for view in self.views
+            for source in (view.sources if isinstance(view, PseudoQueryRecipe) else (view,))
+        ]
+        if self.ranking is not None and set(sources) == {"training-queries"}:
+            raise ValueError(
+                "while rankings are learnt, training queries are no identifiers of their passages, and there "
+                "are no others: add a view or a source of pseudo-queries, or set ranking to null"
+            )
         return self

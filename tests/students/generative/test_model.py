@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from transformers import BartForConditionalGeneration, EncoderDecoderModel
+from transformers import BartForConditionalGeneration, BertModel, EncoderDecoderModel
 
 from limbeck.errors import InputError
 from limbeck.students.generative.causal import CausalGenerator
@@ -55,6 +55,19 @@ def test_a_start_can_be_chosen_and_is_the_same_for_a_seed(tiny_paths):
     states = [generator.model.state_dict() for generator in (one, same, other)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert any(not torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+def test_the_halves_of_an_encoder_keep_their_first_layers(tiny_paths, tmp_path):
+    whole = BertModel.from_pretrained(tiny_paths["bert"]).encoder.layer
+    generator = load_tiny(tiny_paths["bert"], encoder_layers=1, decoder_layers=None)
+    reading, writing = generator.model.encoder.encoder.layer, generator.model.decoder.bert.encoder.layer
+    assert (len(whole), len(reading), len(writing)) == (2, 1, 2)
+    assert torch.equal(reading[0].output.dense.weight, whole[0].output.dense.weight)
+    assert torch.equal(writing[1].output.dense.weight, whole[1].output.dense.weight)
+    generator.save(tmp_path / "saved")
+    assert len(load_generator(tmp_path / "saved").model.encoder.encoder.layer) == 1
+    # More than there are is all of them.
+    assert len(load_tiny(tiny_paths["bert"], encoder_layers=9).model.encoder.encoder.layer) == 2
 
 
 def test_saved_and_loaded_it_says_the_same(generator, tmp_path):

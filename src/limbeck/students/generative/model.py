@@ -30,6 +30,9 @@ from limbeck.students.generative.vocabulary import Vocabulary
 
 #: The names of the views that come with the library.
 VIEW_NAMES = ("title", "body", "pseudo-query")
+#: The first layers of an encoder that read the query, at most. A state of an upper layer tells what a text
+#: means and hides which tokens it has; a generator, which has to copy names, then learns many times slower.
+ENCODER_LAYERS = 2
 STARTS = ("auto", "seq2seq", "encoder-decoder", "causal")
 KINDS = (Seq2SeqGenerator.kind, CausalGenerator.kind)
 
@@ -40,6 +43,8 @@ def load_generator(
     start: str = "auto",
     views: Sequence[str] = VIEW_NAMES,
     max_query_length: int = 64,
+    encoder_layers: int | None = ENCODER_LAYERS,
+    decoder_layers: int | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> Seq2SeqGenerator | CausalGenerator:
@@ -58,6 +63,9 @@ def load_generator(
             generator is what it was.
         views: names of the views that it is to generate.
         max_query_length: tokens of a query that are read; a saved generator has its own.
+        encoder_layers: the first layers that the reading half of an `"encoder-decoder"` keeps, at most; None
+            keeps all. See `ENCODER_LAYERS`.
+        decoder_layers: those that the writing half keeps.
         seed: of the parameters that start at random.
         device: where the model lives; None takes the best there is.
 
@@ -78,6 +86,7 @@ def load_generator(
         name,
         start=start,
         views=views,
+        layers=(encoder_layers, decoder_layers),
         seed=seed,
         device=device,
         saved_as=settings["kind"] if settings else None,
@@ -97,6 +106,7 @@ def load_parts(
     kinds: Sequence[str] = STARTS[1:],
     saved_as: str | None = None,
     views: Sequence[str] = (),
+    layers: tuple[int | None, int | None] = (ENCODER_LAYERS, None),
     seed: int = 0,
     device: str | None = None,
 ) -> tuple[Any, Vocabulary]:
@@ -108,6 +118,7 @@ def load_parts(
         kinds: what it may start as.
         saved_as: what a model is that this library has saved; it must be complete. None for any other.
         views: names of the views whose markers the tokenizer gets.
+        layers: `encoder_layers` and `decoder_layers`, as `load_generator` has them.
         seed: of the parameters that start at random.
         device: where the model lives; None takes the best there is.
 
@@ -129,7 +140,7 @@ def load_parts(
             config = AutoConfig.from_pretrained(place)
             kind = saved_as or (_chosen(config, str(name)) if start == "auto" else start)
             _require(kind, kinds, str(name))
-            model = _load(place, kind, vocabulary, complete=saved_as is not None)
+            model = _load(place, kind, vocabulary, layers, complete=saved_as is not None)
         except InputError:
             raise
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -179,9 +190,11 @@ def _require(kind: str, kinds: Sequence[str], name: str) -> None:
         raise InputError(f"'{name}' is a model of the kind '{kind}'", expected=f"one of {', '.join(kinds)}")
 
 
-def _load(place: str, start: str, vocabulary: Vocabulary, *, complete: bool) -> Any:
+def _load(
+    place: str, start: str, vocabulary: Vocabulary, layers: tuple[int | None, int | None], *, complete: bool
+) -> Any:
     if start == "encoder-decoder":
-        return _warm_started(place, vocabulary)
+        return _warm_started(place, vocabulary, layers)
     kind: Any = AutoModelForCausalLM if start == "causal" else AutoModelForSeq2SeqLM
     model, report = kind.from_pretrained(place, output_loading_info=True)
     if complete and report["missing_keys"]:
@@ -195,8 +208,13 @@ def _load(place: str, start: str, vocabulary: Vocabulary, *, complete: bool) -> 
     return model
 
 
-def _warm_started(place: str, vocabulary: Vocabulary) -> Any:
-    model = EncoderDecoderModel.from_encoder_decoder_pretrained(place, place)
+def _warm_started(place: str, vocabulary: Vocabulary, layers: tuple[int | None, int | None]) -> Any:
+    there = AutoConfig.from_pretrained(place).num_hidden_layers
+    kept = {
+        f"{half}_num_hidden_layers": min(wanted or there, there)
+        for half, wanted in zip(("encoder", "decoder"), layers, strict=True)
+    }
+    model = EncoderDecoderModel.from_encoder_decoder_pretrained(place, place, **kept)
     tokenizer = vocabulary.tokenizer
     starts = (tokenizer.cls_token_id, tokenizer.bos_token_id, vocabulary.padding)
     for settings in (model.config, model.generation_config):
