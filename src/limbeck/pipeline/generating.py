@@ -16,6 +16,8 @@ from limbeck.pipeline.identifiers import generative_student, identifier_views, v
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Recipe
+from limbeck.students.generative.held_out import held_out_losses
+from limbeck.students.generative.identifiers import IdentifierView
 from limbeck.students.generative.model import load_generator
 from limbeck.students.generative.retriever import GenerativeRetriever, SearchSettings
 from limbeck.students.generative.targets import GenerationTargets
@@ -43,7 +45,7 @@ def generation_settings(recipe: Recipe) -> object:
 def learn_to_generate(run: Run, work: Path) -> None:
     """Teaches a model the identifiers of the passages that answer its queries.
 
-    Leaves `generator/`, `curve.json`, and `tensorboard/` where the recipe wants it.
+    Leaves `generator/`, `curve.json`, `held-out.json`, and `tensorboard/` where the recipe wants it.
     """
     recipe, student = run.recipe, generative_student(run.recipe)
     views = identifier_views(run)
@@ -77,6 +79,25 @@ def learn_to_generate(run: Run, work: Path) -> None:
         callbacks=[TrainerProgress(run.progress, "learning to generate")],
     )
     finish_training(generator, outcome.curve, work, "student.generation.learning_rate")
+    write_json(work / "held-out.json", _held_out(run, generator, views))
+
+
+def _held_out(run: Run, generator: Any, views: list[IdentifierView]) -> dict[str, dict[str, float | None]]:
+    """How the generator takes the identifiers of the development questions."""
+    targets = GenerationTargets.draw(
+        run.dataset.judgements["dev"],
+        queries=run.dataset.queries["dev"],
+        passages=run.dataset.passages,
+        views=views,
+        vocabulary=generator.vocabulary,
+        seed=run.recipe.seed,
+    )
+    markers = generator.vocabulary.markers([view.settings.name for view in views])
+    losses = held_out_losses(generator, targets, markers, seed=run.recipe.seed)
+    for name, loss in losses.items():
+        further = "" if loss.further is None else f", {loss.further:.2f} for each further one"
+        run.progress.note(f"{name} of development questions: {loss.first:.2f} nats, first token{further}")
+    return {name: asdict(loss) for name, loss in losses.items()}
 
 
 def finish_training(generator: Any, curve: list[dict[str, float]], work: Path, rate: str) -> None:
