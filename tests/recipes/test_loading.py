@@ -22,6 +22,7 @@ from limbeck.recipes import (
     make_recipe,
     recipe_yaml,
 )
+from limbeck.recipes.generative import PUBLISHED_MARGINS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -213,6 +214,42 @@ def test_what_is_wrong_is_said_before_any_work(folder: Path, text: str, message:
     with pytest.raises(InputError, match=message) as caught:
         load(folder, text)
     assert str(folder / "recipe.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ("{kind: generatve}", "student: there is no kind 'generatve'.*'generative'"),
+        ("{heads: 4, kind: generative}", r"unknown key 'student\.heads'"),
+        ("generative", r"yaml: student: this is a section of the recipe"),
+        ("{kind: generative, views: []}", r"student\.views: tuple should have at least 1 item"),
+        ("{kind: generative, views: [title]}", r"student\.views\.0: this is a section"),
+        (
+            "{kind: generative, ranking: {loss: list_net, published_margins: true}}",
+            r"student\.ranking: published_margins is true, but the loss list_net has none",
+        ),
+        (
+            "{kind: generative, views: [{kind: pseudo-query, sources: [{kind: training-queries}]}]}",
+            "yaml: student: while rankings are learnt, training queries are no identifiers",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_generative_student_is_said(folder: Path, student: str, message: str):
+    with pytest.raises(InputError, match=message):
+        load(folder, STDLIB + f"student: {student}\n")
+
+
+def test_training_queries_alone_may_be_identifiers_where_nothing_is_ranked(folder: Path):
+    views = "[{kind: pseudo-query, sources: [{kind: training-queries}]}]"
+    recipe = load(folder, STDLIB + f"student: {{kind: generative, views: {views}, ranking: null}}\n")
+    assert [view.kind for view in recipe.student.views] == ["pseudo-query"]
+
+
+def test_published_margins_are_those_of_the_losses_that_have_them(folder: Path):
+    for loss in PUBLISHED_MARGINS:
+        ranking = f"{{loss: {loss}, published_margins: true}}"
+        recipe = load(folder, STDLIB + f"student: {{kind: generative, ranking: {ranking}}}\n")
+        assert recipe.student.ranking.published_margins
 
 
 def test_a_run_file_may_leave_out_the_test_queries_that_are_not_asked(folder: Path):

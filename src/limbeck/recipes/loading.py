@@ -101,12 +101,13 @@ def _explained(
     error: ErrorDetails, sections: Sequence[type[BaseModel]], listing: str
 ) -> tuple[str, str | None, str | None]:
     """Problem, expectation and remedy of an error that the types found."""
-    kinds = {tag for section in sections for tag in _kinds_of(section)}
+    names = sorted({name for section in sections for name in section.model_fields})
     # The kind of a union's member stands in the location, though it is no key.
+    kinds = {tag for section in sections for tag in _kinds_of(section)}
     parts = [str(part) for part in error["loc"]]
-    place = ".".join(part for part in parts if part not in kinds or part == parts[-1])
+    last = parts[-1] if parts and (error["type"] == "extra_forbidden" or parts[-1] in names) else None
+    place = ".".join(part for part in parts if part not in kinds or part == last)
     if error["type"] == "extra_forbidden":
-        names = sorted({name for section in sections for name in section.model_fields})
         close = difflib.get_close_matches(parts[-1], [name for name in names if name != parts[-1]], n=1)
         meant = f"did you mean '{close[0]}'? " if close else ""
         return f"unknown key '{place}'", None, f"{meant}{listing}"
