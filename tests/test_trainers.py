@@ -137,3 +137,12 @@ def test_last_whole_checkpoint(tmp_path):
             (folder / "trainer_state.json").write_text(state)
     assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
+
+
+def test_a_training_whose_gradient_is_nan_ends_at_the_next_entry_of_the_log(tmp_path):
+    trainer = make_trainer(tmp_path, Settings(epochs=50, log_every=2))
+    trainer.train_dataset = [{"x": float("nan"), "labels": 1.0}] * 4
+    with pytest.raises(
+        InputError, match=r"diverged: the gradient is NaN at step 2.*lower the learning rate.* 0\.1"
+    ):
+        run_trainer(trainer)

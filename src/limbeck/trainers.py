@@ -9,13 +9,21 @@ Design facts:
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from limbeck.encoders import supports_bf16
@@ -130,7 +138,7 @@ def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutco
         tensorboard: also writes the log for TensorBoard, into a folder `tensorboard` beside the trainer's.
 
     Raises:
-        InputError: TensorBoard is asked for and not installed.
+        InputError: TensorBoard is asked for and not installed, or the training diverges: its gradient is NaN.
 
     Example:
         >>> trainer = Trainer(model, TrainingArguments(**settings.arguments("cpu", work_dir)))
@@ -138,11 +146,34 @@ def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutco
     """
     work_dir = Path(str(trainer.args.output_dir))  # the library fills in a None
     trainer.remove_callback(PrinterCallback)  # what it prints is in the log history
+    trainer.add_callback(_Divergence())
     if tensorboard:
         trainer.add_callback(_tensorboard(work_dir.with_name("tensorboard")))
     checkpoint = last_whole_checkpoint(work_dir)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
+
+
+class _Divergence(TrainerCallback):
+    """Ends a training whose gradient is NaN: all weights then are, and hours would go by until that is seen.
+
+    The trainer's log tells, at no cost; its loss does not, because NaN is filtered out of it.
+    """
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """See `TrainerCallback`."""
+        if math.isnan((logs or {}).get("grad_norm", 0.0)):
+            raise InputError(
+                f"the training diverged: the gradient is NaN at step {state.global_step}",
+                remedy=f"lower the learning rate, which is {args.learning_rate:g} at its peak",
+            )
 
 
 def last_whole_checkpoint(work_dir: Path) -> Path | None:
