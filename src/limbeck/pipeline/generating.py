@@ -18,7 +18,7 @@ from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Recipe
 from limbeck.students.generative.held_out import held_out_losses
 from limbeck.students.generative.identifiers import IdentifierView
-from limbeck.students.generative.model import load_generator
+from limbeck.students.generative.model import load_generator, load_saved_generator
 from limbeck.students.generative.retriever import GenerativeRetriever, SearchSettings
 from limbeck.students.generative.targets import GenerationTargets
 from limbeck.students.generative.training import GenerationSettings, train_generator
@@ -169,7 +169,7 @@ def _build(
 ) -> GenerativeRetriever:
     """Indexes passages for the generator that a stage has trained; what a killed attempt left goes."""
     shutil.rmtree(folder, ignore_errors=True)
-    generator = load_generator(
+    generator = load_saved_generator(
         run.folder / stage / GENERATOR,
         views=[view.settings.name for view in identifier_views(run)],
         device=run.recipe.device,

@@ -87,7 +87,13 @@ def check_student(recipe: Recipe) -> None:
     student = recipe.student
     backbone = load_backbone(recipe.backbone, recipe.max_length, "cpu")
     if isinstance(student, GenerativeStudentRecipe):
-        load_generator(student.model or recipe.backbone, start=student.start, device="cpu")
+        generator = load_generator(
+            student.model or recipe.backbone,
+            start=student.start,
+            max_query_length=student.max_query_length,
+            device="cpu",
+        )
+        generator.require_lengths(max(view.max_length for view in student.views))
         if student.generation.tensorboard or (student.ranking and student.ranking.tensorboard):
             _require("tensorboard", "tensorboard in a training of the student", "tensorboard")
         return

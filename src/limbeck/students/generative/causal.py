@@ -64,6 +64,10 @@ class CausalGenerator(SavedGenerator):
             "labels": padded(labels, IGNORED),
         }
 
+    def _lengths(self, longest: int) -> list[tuple[str, int, Any, int]]:
+        tokens = len(self.vocabulary.before) + self.max_query_length + 1 + longest
+        return [("max_query_length", self.max_query_length, self.model, tokens)]
+
     def _rows(self, queries: Sequence[str], prompts: Sequence[int]) -> list[list[int]]:
         before = self.vocabulary.before
         asked = zip(self._query_tokens(queries), prompts, strict=True)

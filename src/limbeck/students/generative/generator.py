@@ -117,11 +117,51 @@ class SavedGenerator:
         with atomic_path(Path(folder) / SETTINGS) as temporary:
             temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
+    def require_lengths(self, longest: int) -> None:
+        """Makes sure that the model can read its queries and write such identifiers.
+
+        Args:
+            longest: tokens of an identifier, markers not counted.
+
+        Raises:
+            InputError: there are fewer positions in the model than it takes; without this, the first query
+                or identifier that is long enough would end a training.
+        """
+        for name, length, part, tokens in self._lengths(longest):
+            readable = readable_tokens(part)
+            if readable is not None and tokens > readable:
+                raise InputError(
+                    f"{name} is {length}, and this takes {tokens} tokens of a model that reads {readable}",
+                    expected=f"{length - (tokens - readable)} at most, for this model",
+                )
+
+    def _lengths(self, longest: int) -> list[tuple[str, int, Any, int]]:
+        """What is read at most: (name of the setting, its value, part of the model, tokens)."""
+        raise NotImplementedError
+
     def _device_tensor(self, values: Any) -> Tensor:
         return torch.as_tensor(values, device=self.model.device)
 
     def _query_tokens(self, queries: Sequence[str]) -> list[list[int]]:
         return [tokens[: self.max_query_length] for tokens in self.vocabulary.encode(queries)]
+
+
+def readable_tokens(part: Any) -> int | None:
+    """How many tokens a model, or its encoder or decoder, can read at once; None where there is no limit.
+
+    Args:
+        part: of the `transformers` library.
+    """
+    positions: int | None = getattr(part.config, "max_position_embeddings", None)
+    if positions is None:  # T5 has none: it reads any length
+        return None
+    # RoBERTa counts its positions from the one behind its padding's.
+    reserved = [
+        module.padding_idx + 1
+        for name, module in part.named_modules()
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+    ]
+    return positions - max(reserved, default=0)
 
 
 @contextmanager

@@ -99,6 +99,30 @@ def load_generator(
     return made
 
 
+def load_saved_generator(
+    folder: Path | str, *, views: Sequence[str] = VIEW_NAMES, device: str | None = None
+) -> Seq2SeqGenerator | CausalGenerator:
+    """A generator that was saved, in full.
+
+    Args:
+        folder: what `save` wrote.
+        views: names of the views that it is to generate.
+        device: where the model lives; None takes the best there is.
+
+    Raises:
+        InputError: some of it is missing or damaged. `load_generator` would take what is left for a model
+            that has learnt nothing yet, and make up the rest.
+    """
+    if not (Path(folder) / SETTINGS).is_file():
+        raise InputError(
+            "there is no saved generator here",
+            path=folder,
+            expected=f"a folder that a generator was saved in, {SETTINGS} among its files",
+            remedy="restore the folder from a copy, or train the generator again",
+        )
+    return load_generator(folder, views=views, device=device)
+
+
 def load_parts(
     name: str | Path,
     *,

@@ -23,7 +23,7 @@ from limbeck.students.generative.decoding import BEAMS, Generated, generate
 from limbeck.students.generative.generator import Generator
 from limbeck.students.generative.identifiers import IdentifierView, ViewSettings, view_settings
 from limbeck.students.generative.layout import PassageLayout, passage_tokens
-from limbeck.students.generative.model import load_generator
+from limbeck.students.generative.model import load_saved_generator
 from limbeck.students.generative.store import PassageStore, Segment, StoredView
 from limbeck.students.generative.weighting import token_counts, unigrams_of, weights_of
 
@@ -200,7 +200,7 @@ class GenerativeRetriever:
         """
         folder = Path(folder)
         store = PassageStore.open(folder)
-        generator = load_generator(
+        generator = load_saved_generator(
             folder / GENERATOR, views=[view.settings.name for view in store.views], device=device
         )
         if generator.vocabulary.fingerprint != store.fingerprint:

@@ -79,6 +79,14 @@ class Seq2SeqGenerator(SavedGenerator):
         """What the decoder starts with."""
         return decoder_start(self.model, self.vocabulary)
 
+    def _lengths(self, longest: int) -> list[tuple[str, int, Any, int]]:
+        around = len(self.vocabulary.before) + len(self.vocabulary.after) + 1
+        asked = self.max_query_length
+        return [
+            ("max_query_length", asked, self.model.get_encoder(), asked + around),
+            ("max_length", longest, self.model.get_decoder(), longest + 2),
+        ]
+
     def _read(self, queries: Sequence[str], prompts: Sequence[int]) -> dict[str, Tensor]:
         before, after = self.vocabulary.before, self.vocabulary.after
         rows = [
