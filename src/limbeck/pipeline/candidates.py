@@ -178,10 +178,15 @@ def training_queries(run: Run, folder: Path | None = None) -> tuple[Queries, Jud
         return queries, judgements
     path = (folder or run.folder / "mine") / "queries.arrow"
     if folder is not None:
-        chosen = drawn_queries(queries.ids(), limit, run.recipe.seed)
+        chosen = drawn_queries(answered_queries(queries, judgements), limit, run.recipe.seed)
         Queries.write(path, (Query(id_, queries.text(id_)) for id_ in chosen))
     kept = Queries.open(path)
     return kept, judgements.subset(kept.ids())
+
+
+def answered_queries(queries: Queries, judgements: Judgements) -> list[str]:
+    """The queries that can be learnt from: some passage is relevant to them."""
+    return [id_ for id_ in queries.ids() if judgements.relevant(id_)]
 
 
 def drawn_queries(ids: Sequence[str], limit: int, seed: int) -> list[str]:

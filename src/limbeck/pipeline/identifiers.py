@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from limbeck.pipeline.candidates import file_stamps, training_queries
 from limbeck.pipeline.run import Run
 from limbeck.recipes import (
@@ -56,10 +58,14 @@ def _sources(recipe: Recipe) -> list[PseudoQuerySource]:
     return [source for view in views for source in view.sources]
 
 
+def pseudo_query_files(recipe: Recipe) -> list[Path]:
+    """The files of pseudo-queries that a recipe names."""
+    return [source.path for source in _sources(recipe) if isinstance(source, FileSource)]
+
+
 def view_files(recipe: Recipe) -> object:
     """What the views depend on beyond the recipe: files of pseudo-queries."""
-    sources = _sources(recipe)
-    return file_stamps(*(source.path for source in sources if isinstance(source, FileSource)))
+    return file_stamps(*pseudo_query_files(recipe))
 
 
 def identifier_views(run: Run, *, training: bool = False) -> list[IdentifierView]:

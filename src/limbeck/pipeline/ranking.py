@@ -12,7 +12,13 @@ from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError
 from limbeck.mining import Miner
 from limbeck.mining.blocks import blocks_of
-from limbeck.pipeline.candidates import drawn_queries, scored_by_runs, training_list, training_queries
+from limbeck.pipeline.candidates import (
+    answered_queries,
+    drawn_queries,
+    scored_by_runs,
+    training_list,
+    training_queries,
+)
 from limbeck.pipeline.folder import SCRATCH
 from limbeck.pipeline.generating import (
     GENERATOR,
@@ -30,7 +36,7 @@ from limbeck.pipeline.identifiers import (
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Ranking, Recipe
-from limbeck.students.generative.model import load_generator
+from limbeck.students.generative.model import load_saved_generator
 from limbeck.students.generative.ranking.collecting import collect_matches
 from limbeck.students.generative.ranking.lists import RankedLists, judged, ranked_lists
 from limbeck.students.generative.ranking.matches import Matches
@@ -76,17 +82,51 @@ def find_own_candidates(run: Run, work: Path) -> None:
         most = max(len(judgements.relevant(query.id)) for query in queries)
         found = _answers(run, retriever, queries, depth + most, work / SCRATCH)
     only_found = scored_by_runs(run.recipe)
+    alone = 0
     with RankingsWriter(work / "train.arrow", found.source) as writer:
         for query in queries:
-            positives = judgements.relevant(query.id)
-            writer.add(training_list(found.list_for(query.id), positives, depth, only_found))
+            positives, ranked = judgements.relevant(query.id), found.list_for(query.id)
+            alone += not set(ranked.passage_ids).difference(positives)
+            writer.add(training_list(ranked, positives, depth, only_found))
+    _require_negatives(run, alone, len(queries))
+
+
+def _require_negatives(run: Run, alone: int, count: int) -> None:
+    """That something was found beside the relevant passages, before a teacher is asked for hours.
+
+    Args:
+        run: the run.
+        alone: training queries without any such passage.
+        count: all that were asked.
+    """
+    if alone == count:
+        raise InputError(
+            f"nothing was found but relevant passages for any of the {count:,} training queries: there is "
+            "nothing to rank",
+            expected="a base retriever whose identifiers are likelier for a question than by chance, or run "
+            "files in mining.runs that list more than the relevant passages",
+            remedy="train it for longer or faster (student.generation), or give it further views",
+        )
+    if alone:
+        run.progress.note(
+            f"{alone:,} of {count:,} training queries found no passage beside their relevant ones: they "
+            "teach no ranking"
+        )
 
 
 def ranked_queries(run: Run) -> tuple[list[Query], Judgements]:
-    """The training queries whose rankings are learnt, and their judgements."""
+    """The training queries whose rankings are learnt, and their judgements.
+
+    Raises:
+        InputError: no training query has a relevant passage.
+    """
     queries, judgements = training_queries(run)
-    judged_ids = set(judgements.query_ids)
-    ids = [id_ for id_ in queries.ids() if id_ in judged_ids]
+    ids = answered_queries(queries, judgements)
+    if not ids:
+        raise InputError(
+            "there is nothing to rank: no training query has a relevant passage",
+            expected="training judgements with a grade of 1 or more",
+        )
     limit = ranking_section(run.recipe).max_queries
     if limit is not None:
         ids = drawn_queries(ids, limit, run.recipe.seed)
@@ -132,7 +172,7 @@ def learn_to_rank(run: Run, work: Path) -> None:
     queries, judgements = training_queries(run)
     lists = _lists(run, judgements, ranking, seed)
     matches = _matches(run, lists, work / SCRATCH / f"matches-{seed}")
-    generator = load_generator(
+    generator = load_saved_generator(
         run.folder / "generate" / GENERATOR,
         views=[view.settings.name for view in identifier_views(run)],
         device=recipe.device,
@@ -186,7 +226,8 @@ def _lists(run: Run, judgements: Judgements, ranking: Ranking, seed: int) -> Ran
     if not len(lists):
         raise InputError(
             "there is nothing to rank: no training query has both a scored positive and a negative",
-            remedy="check that the training judgements name passages of the corpus, or raise ranking.depth",
+            remedy="check that the training judgements name passages of the corpus, raise ranking.depth, or "
+            "let mining.false_negative_share drop fewer negatives",
         )
     lost = len(set(lists.without_negatives) | {query for query, _ in lists.unscored})
     run.progress.note(

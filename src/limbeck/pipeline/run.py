@@ -72,6 +72,8 @@ class Stage:
         work: does it, into a folder that may hold what an interrupted attempt left; what it puts into
             `SCRATCH` there goes away when it is done.
         checks: looks at what can be known of a recipe before anything is done, and raises an InputError.
+        inspections: look at what can be known once the data are read, and raise an InputError or leave a
+            note.
         publishes: the files and folders of its result that are copied to the top of the run folder.
         shared: whether another run folder may take its result; not where a user changes it later.
     """
@@ -82,6 +84,7 @@ class Stage:
     settings: Callable[[Recipe], object]
     work: Callable[[Run, Path], None]
     checks: Sequence[Callable[[Recipe], None]] = ()
+    inspections: Sequence[Callable[[Run], None]] = ()
     publishes: Sequence[str] = ()
     shared: bool = True
 
@@ -119,6 +122,8 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
             if stage.name in stale:
                 _finish(run, stage, keys[stage.name])
                 run.folder.write_manifest(keys)
+            if number == 1:
+                _inspect(run, [stage for stage in wanted if stage.name in stale])
         for stage in wanted:
             run.folder.publish(stage.name, stage.publishes)
 
@@ -144,6 +149,12 @@ def check_recipe(recipe: Recipe, stages: Sequence[Stage]) -> None:
     """
     for check in dict.fromkeys(check for stage in stages for check in stage.checks):
         check(recipe)
+
+
+def _inspect(run: Run, stages: Sequence[Stage]) -> None:
+    """Looks at all that the data tell before stages run that would find it out after hours."""
+    for inspection in dict.fromkeys(one for stage in stages for one in stage.inspections):
+        inspection(run)
 
 
 def _adopted(run: Run, stage: Stage, key: str) -> bool:

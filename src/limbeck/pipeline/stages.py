@@ -10,6 +10,7 @@ from limbeck.pipeline import (
     evaluating,
     generating,
     identifiers,
+    inspection,
     preflight,
     query_writing,
     ranking,
@@ -52,6 +53,7 @@ _TEACHER = (
         settings=teaching.audit_settings,
         work=teaching.audit_teacher,
         checks=(preflight.check_device,),
+        inspections=(inspection.inspect_teacher_runs,),
     ),
 )
 _BASELINE = Stage(
@@ -121,6 +123,7 @@ _GENERATIVE = (
         settings=generating.generation_settings,
         work=generating.learn_to_generate,
         checks=(preflight.check_device, preflight.check_student),
+        inspections=(inspection.inspect_identifiers,),
     ),
     Stage(
         "base",

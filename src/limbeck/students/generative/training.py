@@ -75,8 +75,9 @@ def train_generator(
     """
     if not len(examples):
         raise InputError(
-            "there is nothing to learn from: no training query has a relevant passage",
-            remedy="check that the training judgements name passages of the corpus",
+            "there is nothing to learn from: no training query has a relevant passage with an identifier",
+            remedy="check that the training judgements name passages of the corpus, and that these have "
+            "titles or pseudo-queries that are not longer than the max_length of their view",
         )
     return train_on(
         generator,

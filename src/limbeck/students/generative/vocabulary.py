@@ -13,10 +13,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from transformers import AddedToken
+from transformers import AddedToken, AutoTokenizer
 
+from limbeck.backbones import locate_backbone
 from limbeck.errors import InputError
 from limbeck.indexes.fm_index import View
 
@@ -56,6 +58,22 @@ class Vocabulary:
         #: Special tokens that the model wants before and after a text.
         self.before: list[int] = whole[:at]
         self.after: list[int] = whole[at + len(bare) :]
+
+    @classmethod
+    def load(cls, name: str | Path) -> Vocabulary:
+        """The tokenizer of a model that `load_generator` takes, without the model.
+
+        Raises:
+            InputError: no tokenizer can be loaded from there, or it is not a fast one.
+        """
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(locate_backbone(str(name)))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"no tokenizer can be loaded from '{name}': {(str(error).splitlines() or [''])[0]}",
+                expected="a model of the transformers library that generates, or an encoder",
+            ) from error
+        return cls(tokenizer)
 
     def __len__(self) -> int:
         return len(self.tokenizer)
