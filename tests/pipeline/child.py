@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from limbeck.pipeline import ranking
+from limbeck.recipes import make_recipe
 from limbeck.teachers import ScoreCache
-from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
+from tests.pipeline.tiny_corpus import generative_content, run_recipe, tiny_content, tiny_recipe
 
 #: What the forking process imports; it never computes, because a fork after that may hang.
 PRELOADED = [
@@ -26,17 +28,17 @@ PRELOADED = [
 ]
 
 
-def start(corpus: Path, encoder: Path, folder: Path, log: Path) -> BaseProcess:
-    """Start the run of `long_recipe` in another process; see `read_log`."""
+def start(corpus: Path, encoder: Path, folder: Path, log: Path, *, student: str = "dense") -> BaseProcess:
+    """Start the run of a recipe of `RECIPES` in another process; see `read_log`."""
     multiprocessing.set_forkserver_preload(PRELOADED)
     process = multiprocessing.get_context("forkserver").Process(
-        target=_run, args=(corpus, encoder, folder, log)
+        target=_run, args=(corpus, encoder, folder, log, student)
     )
     process.start()
     return process
 
 
-def _run(corpus: Path, encoder: Path, folder: Path, log: Path) -> None:
+def _run(corpus: Path, encoder: Path, folder: Path, log: Path, student: str) -> None:
     torch.set_num_threads(1)
     _be_quiet(log.with_suffix(".output"))
     get = ScoreCache.get
@@ -52,7 +54,8 @@ def _run(corpus: Path, encoder: Path, folder: Path, log: Path) -> None:
         return scores
 
     ScoreCache.get = logged  # type: ignore[method-assign]
-    run_recipe(long_recipe(corpus, encoder), folder)
+    ranking.BLOCK = 8  # so that answers and matches come in several blocks
+    run_recipe(RECIPES[student](corpus, encoder), folder)
 
 
 def _be_quiet(output: Path) -> None:
@@ -80,6 +83,31 @@ def long_recipe(corpus: Path, encoder: Path) -> Any:
         training=content["training"] | {"epochs": 3, "checkpoint_every": 4, "learning_rate": 1e-3},
         baseline={"batch_size": 8, "epochs": 3, "learning_rate": 1e-3},
     )
+
+
+def long_generative_recipe(corpus: Path, encoder: Path) -> Any:
+    """A recipe that writes pseudo-queries, and whose trainings write several checkpoints."""
+    source = {"kind": "generated", "count": 2, "max_passage_length": 32, "max_query_length": 8}
+    source |= {"epochs": 2, "checkpoint_every": 2}
+    content = generative_content(
+        corpus,
+        encoder,
+        views=[
+            {"kind": "title"},
+            {"kind": "body", "spans": 2},
+            {"kind": "pseudo-query", "sources": [source]},
+        ],
+    )
+    content["student"]["generation"] |= {"epochs": 4, "batch_size": 16}
+    content["student"]["ranking"] |= {"epochs": 3}
+    return make_recipe(content, corpus / "recipe.yaml")
+
+
+#: By the kind of their student.
+RECIPES: dict[str, Callable[[Path, Path], Any]] = {
+    "dense": long_recipe,
+    "generative": long_generative_recipe,
+}
 
 
 def read_log(log: Path) -> list[tuple[int, list[str]]]:

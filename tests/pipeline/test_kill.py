@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from limbeck.pipeline import stages_of
+from limbeck.pipeline import RunFolder, stages_of
 from limbeck.pipeline.teaching import CHUNK
 from limbeck.recipes import load_recipe
 from tests.pipeline import child
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.slow
 
 KILLS = 20
 SEED = 7
+#: Of a generative student: each is hit, twice.
+STAGES = ("write-queries", "generate", "base", "own", "teach", "rank")
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def results(folder: Path) -> dict[str, Any]:
     """All that `metrics.json` says of quality, and the runs byte by byte."""
     document = json.loads((folder / "metrics.json").read_text())
     for entry in document["systems"].values():
-        del entry["latency_ms"]
+        entry.pop("latency_ms", None)  # fused lists have none
     return {
         "systems": document["systems"],
         "comparisons": document["comparisons"],
@@ -116,3 +118,42 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(corpus: Path, encode
         assert results(folder) == expected, (folder, hits)
         assert not scored_again(log), (folder, hits)
     assert len(set(hits)) >= 4, hits  # the kills are spread over the stages
+
+
+def reach(process: BaseProcess, folder: Path, names: list[str], stage: str) -> None:
+    """Wait until a stage is at work, or over."""
+    before = names[: names.index(stage)]
+    while process.is_alive() and not all((folder / name / ".done.json").exists() for name in before):
+        process.join(0.002)
+
+
+def test_killed_in_every_stage_a_generative_student_comes_to_the_same_end(
+    corpus: Path, encoder: Path, tmp_path: Path
+):
+    whole, whole_log = tmp_path / "undisturbed", tmp_path / "undisturbed.log"
+    process = child.start(corpus, encoder, whole, whole_log, student="generative")
+    work(process, math.inf)
+    assert process.exitcode == 0
+    expected = results(whole)
+    seconds = {name: RunFolder(whole).seconds(name) for name in STAGES}
+
+    instants = random.Random(SEED)
+    names = [stage.name for stage in stages_of(load_recipe(whole / "recipe.yaml"))]
+    for number in range(2):
+        folder, log = tmp_path / f"killed-{number}", tmp_path / f"killed-{number}.log"
+        hits: list[str] = []
+        for stage in STAGES:
+            process = child.start(corpus, encoder, folder, log, student="generative")
+            reach(process, folder, names, stage)
+            process.join(instants.uniform(0, 0.9 * seconds[stage]))
+            process.kill()
+            process.join()
+            assert process.exitcode in {-signal.SIGKILL, 0}, (stage, hits)
+            hits.append(at_work(folder))
+        process = child.start(corpus, encoder, folder, log, student="generative")
+        work(process, math.inf)
+        assert process.exitcode == 0, (folder, hits)
+        assert results(folder) == expected, (folder, hits)
+        assert not scored_again(log), (folder, hits)
+        # A stage may have ended before its kill came.
+        assert len(set(hits) & set(STAGES)) >= 4, hits
