@@ -22,7 +22,7 @@ from limbeck.students.generative.pseudo_queries import PseudoQueries
 from limbeck.students.generative.retriever import GenerativeRetriever
 from tests.pipeline.tiny_corpus import generative_content, run_recipe, tiny_recipe, write_corpus
 
-ALL = ["data", "mine", "teacher", "audit", "generate", "base", "own", "teach", "rank", "baseline", "index",
+ALL = ["data", "mine", "teacher", "audit", "generate", "base", "own", "teach", "distil", "baseline", "index",
        "evaluate"]  # fmt: skip
 TEACHER = {"teacher", "audit", "teach"}
 TRAINING_QUERIES = {"kind": "pseudo-query", "sources": [{"kind": "training-queries"}]}
@@ -75,7 +75,7 @@ def test_every_system_is_measured(finished: Path):
     assert systems["generative+dense"].latency_ms is None
     html = (finished / "report.html").read_text()
     assert "generative-base" in html
-    assert "rank: rank_loss" in html
+    assert "distil: rank_loss" in html
 
 
 def test_the_base_is_measured_by_what_its_retriever_finds(finished: Path):
@@ -114,7 +114,7 @@ def test_the_teacher_judges_what_the_base_found(finished: Path):
 
 
 def test_the_student_differs_from_its_base(finished: Path):
-    curve = json.loads((finished / "rank" / "curve.json").read_text())
+    curve = json.loads((finished / "distil" / "curve.json").read_text())
     assert {"rank_loss", "generation_loss"} <= set(curve[0])
     base, student = (
         read_run(finished / "runs" / f"{name}.trec") for name in ("generative-base", "generative")
@@ -127,10 +127,10 @@ def test_the_student_differs_from_its_base(finished: Path):
 
 def test_another_loss_begins_at_the_ranking(copy: Path, corpus: Path, tiny_encoder_path: Path):
     done = run_recipe(recipe_of(corpus, tiny_encoder_path, ranking={"loss": "list_net"}), copy).done
-    assert done == ["rank", "index", "evaluate"]
+    assert done == ["distil", "index", "evaluate"]
     # LTRGR's margin needs no teacher, whose stages are no longer behind the ranking.
     record = run_recipe(recipe_of(corpus, tiny_encoder_path, ranking={"loss": "positive_margin"}), copy)
-    assert record.done == ["rank", "index", "evaluate"]
+    assert record.done == ["distil", "index", "evaluate"]
     assert "teacher" not in Results.read(copy / "metrics.json").systems
     base = run_recipe(recipe_of(corpus, tiny_encoder_path, ranking=None), copy)
     assert base.done == ["index", "evaluate"]
@@ -139,7 +139,7 @@ def test_another_loss_begins_at_the_ranking(copy: Path, corpus: Path, tiny_encod
 
 def test_a_seed_of_the_ranking_keeps_the_base(copy: Path, corpus: Path, tiny_encoder_path: Path):
     assert run_recipe(recipe_of(corpus, tiny_encoder_path, ranking={"seed": 1}), copy).done == [
-        "rank", "index", "evaluate",
+        "distil", "index", "evaluate",
     ]  # fmt: skip
 
 
@@ -271,7 +271,7 @@ def test_a_corpus_without_negatives_teaches_no_ranking(tmp_path: Path, tiny_enco
     corpus = write_corpus(tmp_path / "corpus", passages=1)
     recipe = recipe_of(corpus, tiny_encoder_path, ranking={"loss": "positive_margin"})
     with pytest.raises(InputError, match="nothing was found but relevant passages for any of the 20"):
-        run_recipe(recipe, tmp_path / "run", until="rank")
+        run_recipe(recipe, tmp_path / "run", until="distil")
 
 
 def test_it_stops_before_it_learns_from_a_teacher_that_is_no_better(

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 SEED = 7
 #: Of a generative student: each is hit, twice.
-STAGES = ("write-queries", "generate", "base", "own", "teach", "rank")
+STAGES = ("write-queries", "generate", "base", "own", "teach", "distil")
 
 
 @pytest.fixture

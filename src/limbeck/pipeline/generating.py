@@ -155,7 +155,7 @@ def index_settings(recipe: Recipe) -> object:
 
 def build_index(run: Run, work: Path) -> None:
     """Indexes the corpus for the trained student; leaves `retriever/`, the student in it."""
-    trained = "generate" if generative_student(run.recipe).ranking is None else "rank"
+    trained = "generate" if generative_student(run.recipe).ranking is None else "distil"
     _build(run, work / RETRIEVER, trained, run.dataset.passages)
 
 

@@ -150,7 +150,7 @@ _GENERATIVE = (
         checks=(preflight.check_device,),
     ),
     Stage(
-        "rank",
+        "distil",
         "Teach the student to rank",
         after=("own", "teach"),
         settings=ranking.rank_settings,
@@ -161,7 +161,7 @@ _GENERATIVE = (
     Stage(
         "index",
         "Index the corpus",
-        after=("generate", "rank"),
+        after=("generate", "distil"),
         settings=generating.index_settings,
         work=generating.build_index,
         checks=(preflight.check_device,),
@@ -169,7 +169,7 @@ _GENERATIVE = (
     ),
     _EVALUATE,
 )
-_RANKING = {"base", "own", "rank"}
+_RANKING = {"base", "own", "distil"}
 _TAUGHT = {"teacher", "audit", "teach"}
 
 

@@ -126,7 +126,7 @@ def _generative(run: Run, depth: int) -> Systems:
             Latency(**timed),
         )
     named[GENERATIVE] = System.of_miner(retriever, depth)
-    trainings = ("generate", "rank", "baseline") if ranked else ("generate", "baseline")
+    trainings = ("generate", "distil", "baseline") if ranked else ("generate", "baseline")
     fused = {FUSED: (GENERATIVE, BASELINE)}
     return Systems(named, GENERATIVE, BASE if ranked else BM25_NAME, trainings, fused)
 
