@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from limbeck.teachers.audit import Audit, TeacherNotBetterError, audit
-from limbeck.teachers.base import CompositeTeacher, Pair, Teacher, probabilities
+from limbeck.teachers.base import CompositeTeacher, FeatureTeacher, Pair, Teacher, probabilities
 from limbeck.teachers.bi_encoder import BiEncoderTeacher
 from limbeck.teachers.bm25 import BM25Teacher
 from limbeck.teachers.cache import ScoreCache, score_key
@@ -32,6 +32,7 @@ __all__ = [
     "CrossEncoderTeacher",
     "EnsembleFit",
     "EnsembleTeacher",
+    "FeatureTeacher",
     "FineTuning",
     "LateInteractionTeacher",
     "Pair",

@@ -66,6 +66,21 @@ class CompositeTeacher(Teacher, Protocol):
         ...
 
 
+@runtime_checkable
+class FeatureTeacher(Teacher, Protocol):
+    """A teacher that can also tell what its score was read from: the feature that a student may imitate.
+
+    It is the last-layer state at the last position for an LLM, the pooled state for a cross-encoder; like the
+    score it depends on the pair alone.
+
+    Source: D2LLM, arXiv 2406.17262, the feature imitation loss.
+    """
+
+    def score_with_features(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """The scores (pairs,) and the features (pairs, dimension), in the order asked."""
+        ...
+
+
 def probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logits as probabilities, by the sigmoid; shape as given."""
     return np.asarray(expit(scores), np.float64)
