@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from limbeck.cli.options import Anyway, add_verb
-from limbeck.cli.screen import command, console, show_error, show_table
+from limbeck.cli.screen import console, show_table
 
 if TYPE_CHECKING:
     from limbeck.evaluation import FamilyResults
-
-_INTERRUPTED = 130
 
 
 def family(
@@ -37,29 +35,15 @@ def family(
     which are compared. Each run is a run folder, DIR/VARIANT/seed-N; what several have in common is made
     once. Stopped at any point and started again, it goes on.
     """
-    from limbeck.cli.progress import open_progress  # noqa: PLC0415 - the start stays quick
-    from limbeck.errors import InputError  # noqa: PLC0415
+    from limbeck.cli.running import packages_needed, stoppable  # noqa: PLC0415 - the start stays quick
     from limbeck.recipes.family import load_family  # noqa: PLC0415 - reads the recipe's types
 
     loaded = load_family(path)
     folder = out or Path("runs") / path.stem
-    try:
+    with packages_needed():
         from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
-        ) from error
-    try:
-        with open_progress(console()) as display:
-            results = run_family(loaded, folder, display, anyway=anyway)
-    except KeyboardInterrupt as interruption:
-        words = ["family", path, "--out", folder, *["--anyway"] * anyway]
-        where = f" in {display.current!r}" if display.current else ""
-        show_error(
-            f"stopped{where}. Finished stages and the teacher's scores are kept in {folder}. To go on:",
-            copy=command(*words),
-        )
-        raise typer.Exit(_INTERRUPTED) from interruption
+    with stoppable(folder, ["family", path, "--out", folder, *["--anyway"] * anyway]) as display:
+        results = run_family(loaded, folder, display, anyway=anyway)
     _show(results, folder)
 
 

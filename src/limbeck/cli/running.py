@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -9,7 +11,7 @@ import typer
 from limbeck.cli.progress import RunDisplay, open_progress
 from limbeck.cli.screen import command, console, show_error, show_table
 from limbeck.errors import InputError
-from limbeck.recipes import Recipe, load_recipe
+from limbeck.recipes import load_recipe
 
 _INTERRUPTED = 130
 #: Made by every run before anything else.
@@ -47,9 +49,42 @@ def run_recipe(
     _check_folder(folder)
     words = [*verb.split(), *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
     words += [word for setting in settings for word in ("--set", setting)] + ["--anyway"] * anyway
+    with packages_needed():
+        from limbeck.pipeline import Run, RunFolder, run_stages, stages_of  # noqa: PLC0415 - brings torch
+    with stoppable(folder, words) as display:
+        run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), stages_of(recipe), until=until)
+    return folder
+
+
+@contextmanager
+def packages_needed() -> Iterator[None]:
+    """Around the import of what does the work: says how to install what is missing.
+
+    Raises:
+        InputError: a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
+        ) from error
+
+
+@contextmanager
+def stoppable(folder: Path, words: Sequence[object]) -> Iterator[RunDisplay]:
+    """The display of a work that Ctrl-C stops and the same command goes on with.
+
+    Args:
+        folder: where everything is kept.
+        words: of the command, after `limbeck`.
+
+    Raises:
+        typer.Exit: with 130, after Ctrl-C.
+    """
     try:
         with open_progress(console()) as display:
-            _run(recipe, folder, display, anyway=anyway, until=until)
+            yield display
     except KeyboardInterrupt as interruption:
         where = f" in {display.current!r}" if display.current else ""
         show_error(
@@ -57,17 +92,6 @@ def run_recipe(
             copy=command(*words),
         )
         raise typer.Exit(_INTERRUPTED) from interruption
-    return folder
-
-
-def _run(recipe: Recipe, folder: Path, display: RunDisplay, *, anyway: bool, until: str | None) -> None:
-    try:
-        from limbeck.pipeline import Run, RunFolder, run_stages, stages_of  # noqa: PLC0415 - brings torch
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the package '{error.name}' is not installed", remedy="pip install 'limbeck[quickstart]'"
-        ) from error
-    run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), stages_of(recipe), until=until)
 
 
 def _check_folder(folder: Path) -> None:
