@@ -10,9 +10,11 @@ from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.identifiers import WRITTEN, written_source
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
+from limbeck.query_generation.sampling import Sampling
+from limbeck.query_generation.seq2seq import QueryGenerator, Seq2SeqWriter
+from limbeck.query_generation.training import train_query_generator
+from limbeck.query_generation.writing import generate_pseudo_queries
 from limbeck.recipes import GeneratedSource, Recipe
-from limbeck.students.generative.query_generation import generate_pseudo_queries, train_query_generator
-from limbeck.students.generative.query_generator import QueryGenerator, Sampling
 from limbeck.students.generative.training import GenerationSettings
 
 MODEL = "query-generator"
@@ -35,12 +37,11 @@ def write_queries(run: Run, work: Path) -> None:
     passages = run.dataset.training_view
     with run.progress.task("writing questions for passages", len(passages)) as advance:
         written = generate_pseudo_queries(
-            generator,
+            Seq2SeqWriter(generator, Sampling(seed=seed)),
             passages,
             source.count,
             work / WRITTEN,
             work_dir=work / SCRATCH / "blocks",
-            sampling=Sampling(seed=seed),
             progress=advance,
         )
     run.progress.note(f"{len(written):,} of {len(passages):,} passages have written questions")

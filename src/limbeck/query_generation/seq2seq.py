@@ -2,32 +2,32 @@
 
 Design facts:
 - It is any sequence-to-sequence model (doc2query: Nogueira and Lin, "From doc2query to docTTTTTquery", 2019),
-  or an encoder that is warm-started into one and trained with `query_generation.train_query_generator`.
+  or an encoder that is warm-started into one and trained with `training.train_query_generator`.
 - Questions are drawn at random from the most likely tokens, as published, by the library's `generate`. The
-  draws are made by adding Gumbel noise to log-probabilities and taking the largest sum, which draws from
-  exactly their distribution. The noise depends on the seed and the passage's text alone, so the questions do
-  too, in whatever order or batches passages are read. That is why it computes in float32: how bfloat16 rounds
-  differs from batch to batch by enough to change draws.
+  draws depend on the seed and the passage's text alone (`sampling`), in whatever order or batches passages
+  are read. That is why it computes in float32: how bfloat16 rounds differs from batch to batch by enough to
+  change draws.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from limbeck.backbones import DEFAULT_BACKBONE
-from limbeck.data.id_index import hash_ids
+from limbeck.data import Passage
+from limbeck.encoders import weights_digest
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder, require_folder
+from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
 from limbeck.students.generative.generator import IGNORED, padded, quiet
 from limbeck.students.generative.model import load_parts
 from limbeck.students.generative.pseudo_queries import single_lines
@@ -36,35 +36,6 @@ from limbeck.students.generative.vocabulary import Vocabulary
 
 SETTINGS = "query_generator.json"
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How questions are drawn.
-
-    Attributes:
-        top_k: tokens that may come next: the most likely ones. Published: 10; 1 takes the most likely token
-            always, which makes all questions of a passage the same.
-        top_p: of these, the most likely ones whose probabilities make up this share, and one at least.
-        temperature: below 1 the likely tokens become likelier.
-        seed: of the draws.
-
-    Raises:
-        InputError: a value that is out of range.
-    """
-
-    top_k: int = 10
-    top_p: float = 1.0
-    temperature: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise InputError(f"top_k is {self.top_k}", expected="a positive integer")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}", expected="more than 0, and 1 at most")
-        if not self.temperature > 0:
-            raise InputError(f"the temperature is {self.temperature}", expected="more than 0")
 
 
 class QueryGenerator:
@@ -233,8 +204,10 @@ class QueryGenerator:
         """Questions (passages · count,) of passages that have tokens."""
         device = self.model.device
         inputs = {name: value.to(device) for name, value in self._read(tokens).items()}
-        draw = _Draw(
-            torch.from_numpy(_noise(texts, (count, self.max_query_length, sampling.top_k), sampling.seed)),
+        draw = Draw(
+            torch.from_numpy(
+                gumbel_noise(texts, (count, self.max_query_length, sampling.top_k), sampling.seed)
+            ),
             len(self._prompt),
             sampling,
             self._barred(),
@@ -288,40 +261,43 @@ class QueryGenerator:
             raise InputError(f"{name} is {length}", expected=f"{limit} at most, for this model")
 
 
-class _Draw(LogitsProcessor):
-    """Draws the next token of every row, and leaves it as the only one that can be taken.
+class Seq2SeqWriter:
+    """A query generator as a writer of questions.
 
     Args:
-        noise: (rows, steps, tokens), Gumbel noise for the most likely tokens of each step.
-        before: tokens that the decoder had before the first step.
-        sampling: how tokens are drawn.
-        barred: tokens that are not.
+        generator: what writes.
+        sampling: how questions are drawn; None: as published.
+        batch_size: passages that are read together; the questions do not depend on it.
+
+    Example:
+        >>> writer = Seq2SeqWriter(QueryGenerator.start("doc2query/msmarco-t5-base-v1"))  # doctest: +SKIP
+        >>> writer.write([Passage("d1", "Cats sleep for most of the day.")], 1)  # doctest: +SKIP
+        [['how long do cats sleep']]
     """
 
-    def __init__(self, noise: Tensor, before: int, sampling: Sampling, barred: Tensor) -> None:
-        self._noise = noise
-        self._before = before
-        self._sampling = sampling
-        self._barred = barred
+    def __init__(
+        self, generator: QueryGenerator, sampling: Sampling | None = None, *, batch_size: int = 16
+    ) -> None:
+        self.generator = generator
+        self.sampling = sampling or Sampling()
+        self.batch_size = batch_size
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (rows, vocabulary): 0 for the token drawn, else minus infinity."""
-        scores = scores.float().index_fill(1, self._barred.to(scores.device), -torch.inf)
-        best, tokens = scores.topk(min(self._noise.shape[2], scores.shape[1]))
-        logs = torch.log_softmax(best / self._sampling.temperature, -1)
-        chances = logs.exp()
-        outside = chances.cumsum(-1) - chances >= self._sampling.top_p
-        outside[:, 0] = False
-        noise = self._noise[:, input_ids.shape[1] - self._before, : logs.shape[1]].to(scores.device)
-        drawn = (logs + noise).masked_fill(outside, -torch.inf).argmax(-1, keepdim=True)
-        return torch.full_like(scores, -torch.inf).scatter(1, tokens.gather(1, drawn), 0.0)
+    def settings(self) -> dict[str, Any]:
+        """What the questions depend on besides the passages."""
+        return {
+            "weights": weights_digest(self.generator.model),
+            "generator": self.generator.settings(),
+            "sampling": asdict(self.sampling),
+        }
 
-
-def _noise(texts: Sequence[str], shape: tuple[int, int, int], seed: int) -> np.ndarray[Any, Any]:
-    """Gumbel noise (texts · count, steps, tokens), float32, for a shape (count, steps, tokens)."""
-    seeds = hash_ids([f"{seed}\0{text}" for text in texts]).tolist()
-    rows = [np.random.default_rng(one).gumbel(size=shape).astype(np.float32) for one in seeds]
-    return np.concatenate(rows)
+    def write(self, passages: Sequence[Passage], count: int) -> list[list[str]]:
+        """As `QueryGenerator.generate`, of title and text."""
+        return self.generator.generate(
+            [passage.content for passage in passages],
+            count,
+            sampling=self.sampling,
+            batch_size=self.batch_size,
+        )
 
 
 def _end_tokens(model: Any, vocabulary: Vocabulary) -> list[int]:

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BartForConditionalGeneration, EncoderDecoderModel, GenerationConfig
 
+from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
+from limbeck.query_generation.seq2seq import QueryGenerator
 from limbeck.students.generative.generator import IGNORED
-from limbeck.students.generative.query_generator import QueryGenerator, Sampling, _Draw, _noise
 from tests.students.generative.worlds import save_tiny
 from tests.tiny_models import VOCABULARY
 from tests.trainings import assert_same, weights
@@ -48,7 +49,7 @@ def bart(tiny_paths):
 def plain_questions(generator, text, count, sampling):
     """The rule said again: no batch, no cache, no library; every prefix is read from its beginning."""
     vocabulary, questions = generator.vocabulary, []
-    noise = _noise([text], (count, generator.max_query_length, sampling.top_k), sampling.seed)
+    noise = gumbel_noise([text], (count, generator.max_query_length, sampling.top_k), sampling.seed)
     barred = set(range(3)) | {4} | set(range(len(VOCABULARY), 2 * len(VOCABULARY)))  # all but [SEP], the end
     for draw in range(count):
         written = []
@@ -84,7 +85,7 @@ def test_a_draw_by_hand():
     barred = torch.tensor([1])
 
     def drawn(sampling):
-        found = _Draw(noise, 2, sampling, barred)(history, scores)
+        found = Draw(noise, 2, sampling, barred)(history, scores)
         assert (found > -torch.inf).sum(1).tolist() == [1, 1, 1, 1]
         return found.argmax(1).tolist()
 
@@ -98,10 +99,10 @@ def test_a_draw_by_hand():
 
 def test_draws_have_the_distribution_of_the_model():
     chances = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
-    noise = _noise([f"text {number}" for number in range(400)], (50, 1, 4), seed=3)
+    noise = gumbel_noise([f"text {number}" for number in range(400)], (50, 1, 4), seed=3)
     assert noise.shape == (20000, 1, 4)
     scores = torch.tensor(chances).log().float().repeat(20000, 1)
-    draw = _Draw(torch.from_numpy(noise), 1, Sampling(top_k=4), torch.tensor([], dtype=torch.int64))
+    draw = Draw(torch.from_numpy(noise), 1, Sampling(top_k=4), torch.tensor([], dtype=torch.int64))
     found = draw(torch.zeros(20000, 1, dtype=torch.int64), scores).argmax(1)
     shares = np.bincount(found, minlength=5) / 20000
     np.testing.assert_allclose(shares, [*(chances[:4] / 0.95), 0], atol=0.01)

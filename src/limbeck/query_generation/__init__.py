@@ -1,0 +1,1 @@
+"""Questions for passages: written, filtered, and kept with where they come from."""
