@@ -56,6 +56,20 @@ def test_every_system_has_its_run(finished: Path):
         assert all(1 <= len(one) <= 20 for one in ranked)
 
 
+@pytest.mark.slow
+def test_student_start_and_competitor_have_the_first_layers(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    recipe = tiny_recipe(corpus, tiny_encoder_path, backbone_layers=1)
+    run_recipe(recipe, tmp_path, anyway=True)
+    for model in ("distil/student", "baseline/model"):
+        config = json.loads((tmp_path / model / "config.json").read_text())
+        assert config["num_hidden_layers"] == 1, model
+    whole = json.loads((tmp_path / "teacher" / "cross-encoder-2" / "model" / "config.json").read_text())
+    assert whole["num_hidden_layers"] == 2
+    assert list(Results.read(tmp_path / "metrics.json").systems) == SYSTEMS
+
+
 def test_words_of_the_query_find_the_passage(finished: Path):
     systems = Results.read(finished / "metrics.json").systems
     assert systems["bm25"].metrics["nDCG@10"].value > 0.8

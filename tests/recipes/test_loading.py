@@ -50,6 +50,17 @@ def test_two_words_are_a_recipe(folder: Path):
     assert [member.kind for member in recipe.teacher.members] == ["bm25", "bi-encoder", "cross-encoder"]
 
 
+def test_layers_of_the_backbone_are_a_dense_student_s(folder: Path, refused):
+    generative = "data: {kind: stdlib}\nstudent: {kind: generative}\nbackbone_layers: 2\n"
+    refused(
+        lambda: load(folder, generative), "backbone_layers belongs to a dense student", name="recipe.yaml"
+    )
+    # The whole backbone can teach its first layers, and not itself.
+    alone = "data: {kind: stdlib}\nteacher: {members: [{kind: bi-encoder}]}\n"
+    assert load(folder, alone + "backbone_layers: 2\n").backbone_layers == 2
+    refused(lambda: load(folder, alone), "the student's own start", name="recipe.yaml")
+
+
 def test_what_is_written_out_reads_back_as_the_same_recipe(folder: Path):
     recipe = load(
         folder,

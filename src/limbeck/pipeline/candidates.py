@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 
 from limbeck.data import Judgements, Passages, Queries, Query, RankedList, Rankings, RankingsWriter
 from limbeck.data.dataset import RetrievalDataset
@@ -110,7 +111,20 @@ def mining_settings(recipe: Recipe) -> object:
 
 def backbone_settings(recipe: Recipe) -> object:
     """What a model depends on that starts from the backbone; of a name on the hub there are no files."""
-    return [recipe.backbone, file_stamps(Path(recipe.backbone)), recipe.max_length]
+    layers = [] if recipe.backbone_layers is None else [recipe.backbone_layers]
+    return [recipe.backbone, file_stamps(Path(recipe.backbone)), recipe.max_length, *layers]
+
+
+def start_backbone(recipe: Recipe, device: str | None = None) -> SentenceTransformer:
+    """The backbone as the student starts from it: with its first layers only, where the recipe says so.
+
+    Args:
+        recipe: the recipe.
+        device: where it lives; None takes the recipe's.
+    """
+    return load_backbone(
+        recipe.backbone, recipe.max_length, device or recipe.device, layers=recipe.backbone_layers
+    )
 
 
 def mine(run: Run, work: Path) -> None:
@@ -124,7 +138,7 @@ def mine(run: Run, work: Path) -> None:
     bm25 = BM25.build(data.passages, recipe.language)
     bm25.save(work / "bm25")
     with run.progress.task("encoding passages with the backbone", len(data.passages)) as advance:
-        backbone = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
+        backbone = start_backbone(recipe)
         dense = DenseMiner(backbone, data.passages, folder=work / "backbone", progress=advance)
     available: dict[str, Miner] = {"bm25": BM25Miner(bm25), "dense": dense}
     miners = {str(name): available[name] for name in mining.miners}

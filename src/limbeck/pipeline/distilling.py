@@ -15,12 +15,11 @@ from limbeck.errors import InputError
 from limbeck.indexes.vectors import VectorIndex, two_stage_recall
 from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
-from limbeck.pipeline.candidates import backbone_settings, training_queries
+from limbeck.pipeline.candidates import backbone_settings, start_backbone, training_queries
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import D2LLMRecipe, Recipe
-from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.lists import TrainingList, training_lists
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
@@ -46,7 +45,12 @@ def distil(run: Run, work: Path) -> None:
     recipe = run.recipe
     options = recipe.student.model_dump(exclude={"kind"})
     student = DenseStudent.start(
-        recipe.backbone, max_length=recipe.max_length, seed=recipe.seed, device=recipe.device, **options
+        recipe.backbone,
+        max_length=recipe.max_length,
+        layers=recipe.backbone_layers,
+        seed=recipe.seed,
+        device=recipe.device,
+        **options,
     )
     lists = list(
         training_lists(
@@ -109,7 +113,7 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
     """Fine-tunes the backbone with in-batch negatives; leaves `model/`, its vectors and `curve.json`."""
     recipe = run.recipe
     queries, judgements = training_queries(run)
-    model = load_backbone(recipe.backbone, recipe.max_length, recipe.device)
+    model = start_backbone(recipe)
     outcome = train_in_batch(
         model,
         judgements,

@@ -20,8 +20,9 @@ from limbeck.evaluation import parse_metric
 from limbeck.evaluation.report import require_extra
 from limbeck.files import Records, find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
+from limbeck.pipeline.candidates import start_backbone
 from limbeck.recipes import BeirData, GenerativeStudentRecipe, HubData, IrDatasetsData, Recipe
-from limbeck.students.dense.backbone import load_backbone, pooling_module
+from limbeck.students.dense.backbone import pooling_module
 from limbeck.students.generative.model import load_generator
 
 #: Passages that are read to see how the corpus is written.
@@ -85,7 +86,7 @@ def _share_without_spaces(texts: Iterable[str]) -> float:
 def check_student(recipe: Recipe) -> None:
     """The backbone loads, and a student can be made of it."""
     student = recipe.student
-    backbone = load_backbone(recipe.backbone, recipe.max_length, "cpu")
+    backbone = start_backbone(recipe, "cpu")
     if isinstance(student, GenerativeStudentRecipe):
         generator = load_generator(
             student.model or recipe.backbone,

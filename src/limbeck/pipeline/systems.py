@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sentence_transformers import SentenceTransformer
+
 from limbeck.data import Query, RankedList
 from limbeck.evaluation import Latency
 from limbeck.mining import BM25Miner, DenseMiner, Miner
-from limbeck.pipeline.candidates import open_bm25
+from limbeck.pipeline.candidates import open_bm25, start_backbone
 from limbeck.pipeline.distilling import MODEL
 from limbeck.pipeline.generating import LATENCY, RETRIEVER, base_answers, open_retriever
 from limbeck.pipeline.identifiers import generative_student, uses_teacher
@@ -135,12 +137,11 @@ def _competitors(run: Run, depth: int) -> dict[str, System]:
     recipe, passages, mined = run.recipe, run.dataset.passages, run.folder / "mine" / "backbone"
     tuned = run.folder / "baseline"
 
-    def dense(model: str, folder: Path) -> System:
-        backbone = load_backbone(model, recipe.max_length, recipe.device)
-        return System.of_miner(DenseMiner(backbone, passages, folder=folder), depth)
+    def dense(model: SentenceTransformer, folder: Path) -> System:
+        return System.of_miner(DenseMiner(model, passages, folder=folder), depth)
 
     return {
         BM25_NAME: System.of_miner(BM25Miner(open_bm25(run)), depth),
-        BACKBONE: dense(recipe.backbone, mined),
-        BASELINE: dense(str(tuned / MODEL), tuned),
+        BACKBONE: dense(start_backbone(recipe), mined),
+        BASELINE: dense(load_backbone(str(tuned / MODEL), recipe.max_length, recipe.device), tuned),
     }

@@ -18,6 +18,7 @@ from limbeck.pipeline.candidates import (
     candidate_lists,
     file_stamps,
     open_bm25,
+    start_backbone,
     training_queries,
 )
 from limbeck.pipeline.folder import write_json
@@ -118,7 +119,7 @@ def audit_teacher(run: Run, work: Path) -> None:
     by_member = [scored(member) for member in members]
     fit = fit_ensemble(by_member, judgements)
     alone = len(members) == 1
-    start = BiEncoderTeacher(load_backbone(run.recipe.backbone, run.recipe.max_length, run.recipe.device))
+    start = BiEncoderTeacher(start_backbone(run.recipe))
     report = audit(
         by_member[0] if alone else fit.held_out,
         scored(BM25Teacher(open_bm25(run))),

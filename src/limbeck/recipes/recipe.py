@@ -57,6 +57,12 @@ class Recipe(Section):
     seed: int = Field(0, ge=0, lt=2**32)
     language: str = Field("en", description="Of the corpus, for BM25: en, zh, ja, or any of Snowball's.")
     backbone: ModelName = Field("all-MiniLM-L6-v2", description="A folder, or a name on the hub.")
+    backbone_layers: int | None = Field(
+        None,
+        ge=1,
+        description="The first layers of the backbone, which a dense student, its start and its competitors "
+        "have; null keeps all. A teacher keeps all.",
+    )
     max_length: int = Field(128, ge=8, description="Tokens of a text that are read.")
     device: str | None = Field(None, description="cpu, cuda, …; null takes the best there is.")
     data: Data
@@ -86,6 +92,12 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _layers_of_a_dense_student(self) -> Self:
+        if isinstance(self.student, GenerativeStudentRecipe) and self.backbone_layers is not None:
+            raise ValueError("backbone_layers belongs to a dense student: set it to null")
+        return self
+
+    @model_validator(mode="after")
     def _dense_student_learns(self) -> Self:
         if not isinstance(self.student, DenseStudentRecipe):
             return self
@@ -97,7 +109,8 @@ class Recipe(Section):
             raise ValueError("nothing to learn from: every weight of the loss is 0")
         members = self.teacher.members
         alone = members[0] if len(members) == 1 else None
-        if isinstance(alone, BiEncoderMember) and alone.model in {None, self.backbone}:
+        whole = isinstance(alone, BiEncoderMember) and alone.model in {None, self.backbone}
+        if whole and self.backbone_layers is None:
             raise ValueError("the teacher is the student's own start: name another member or model")
         return self
 

@@ -56,6 +56,37 @@ def test_a_backbone_in_bfloat16_learns_in_float32(tmp_path):
     assert {weights.dtype for weights in student.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("make", [tiny_encoder, tiny_decoder])
+def test_a_backbone_of_its_first_layers_computes_what_they_give(tmp_path, make):
+    path = str(make(tmp_path))
+    whole, short = load_backbone(path, 32, "cpu"), load_backbone(path, 32, "cpu", layers=1)
+    with torch.inference_mode():
+        inputs = whole.preprocess(TEXTS)
+        states = short[0](dict(inputs))["token_embeddings"]
+        tokens = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+        expected = whole.transformers_model(**tokens, output_hidden_states=True).hidden_states[1]
+        if make is tiny_decoder:  # a decoder normalises what its last layer gives
+            expected = whole.transformers_model.norm(expected)
+    torch.testing.assert_close(states, expected)
+
+
+@pytest.mark.parametrize("make", [tiny_encoder, tiny_decoder])
+def test_a_saved_student_of_first_layers_stays_one(tmp_path, make):
+    student = DenseStudent.start(str(make(tmp_path)), layers=1, **SMALL)
+    student.save(tmp_path / "student")
+    plain = SentenceTransformer(str(tmp_path / "student"), device="cpu", trust_remote_code=True)
+    assert plain.transformers_model.config.num_hidden_layers == 1
+    assert (
+        plain.transformers_model.state_dict().keys() == student.model.transformers_model.state_dict().keys()
+    )
+    np.testing.assert_array_equal(plain.encode(TEXTS), student.model.encode(TEXTS))
+
+
+@pytest.mark.parametrize("layers", [0, 3])
+def test_more_layers_than_there_are_cannot_be_kept(tiny_encoder_path, layers, refused):
+    refused(lambda: load_backbone(str(tiny_encoder_path), 32, layers=layers), "has 2 transformer layers")
+
+
 def test_vectors_have_length_one(student):
     np.testing.assert_allclose(np.linalg.norm(student.encode(TEXTS), axis=1), 1, atol=1e-5)
 

@@ -56,6 +56,7 @@ class DenseStudent:
         backbone: str,
         *,
         max_length: int = 128,
+        layers: int | None = None,
         pooling_start: str = "backbone",
         interaction_start: str = "cosine",
         heads: int = 32,
@@ -69,6 +70,7 @@ class DenseStudent:
         Args:
             backbone: folder, packaged name or hub id of an encoder or decoder.
             max_length: tokens of a text that are read.
+            layers: how many of the backbone's first transformer layers it has; None keeps all.
             pooling_start: `"backbone"` (exactly its own pooling) or `"random"` (as published).
             interaction_start: `"cosine"` (exactly the scaled cosine) or `"random"` (as published).
             heads: attention heads of the PMA.
@@ -81,7 +83,7 @@ class DenseStudent:
             InputError: the backbone cannot be loaded or has no single pooling, `heads` do not divide its
                 width, or an unknown start.
         """
-        model = load_backbone(backbone, max_length, device)
+        model = load_backbone(backbone, max_length, device, layers=layers)
         pooling = pooling_module(model)
         # The caller's random numbers stay what they were.
         with torch.random.fork_rng(devices=[]):
