@@ -223,7 +223,7 @@ def test_a_run_of_training_queries_takes_the_place_of_the_base(
 def test_answers_and_matches_that_are_there_are_not_made_again(
     tmp_path: Path, corpus: Path, tiny_encoder_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("limbeck.pipeline.ranking.BLOCK", 8)
+    monkeypatch.setattr("limbeck.pipeline.answering.BLOCK", 8)
     recipe, folder = recipe_of(corpus, tiny_encoder_path), tmp_path / "run"
     asked: list[int] = []
     mine, identifiers = GenerativeRetriever.mine, GenerativeRetriever.identifiers

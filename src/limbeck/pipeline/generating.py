@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from limbeck.data import Passages, Rankings, RankingsWriter
+from limbeck.data import Passages, Rankings
 from limbeck.evaluation import latency_ms
+from limbeck.pipeline.answering import kept_answers
 from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
 from limbeck.pipeline.distilling import require_finite
 from limbeck.pipeline.folder import SCRATCH, write_json
@@ -130,21 +131,20 @@ def ask_base(run: Run, work: Path) -> None:
     """
     evaluation = run.recipe.evaluation
     retriever = _build(run, work / RETRIEVER, "generate", run.dataset.passages)
-    queries = run.dataset.queries[evaluation.split]
-    empty = 0
-    with (
-        run.progress.task("the base retriever answers", len(queries)) as advance,
-        RankingsWriter(work / f"{evaluation.split}.arrow", retriever.name) as writer,
-    ):
-        for ranked in retriever.mine(queries, evaluation.depth):
-            writer.add(ranked)
-            empty += not ranked.passage_ids
-            advance(1)
+    queries = list(run.dataset.queries[evaluation.split])
+    found = kept_answers(
+        run,
+        "the base retriever answers",
+        retriever,
+        queries,
+        depth=evaluation.depth,
+        folder=work / SCRATCH / "answers",
+    )
+    found.write(work / f"{evaluation.split}.arrow")
+    empty = sum(not ranked.passage_ids for ranked in found)
     if empty:
         run.progress.note(f"the base retriever found nothing for {empty:,} of {len(queries):,} questions")
-    timed = latency_ms(
-        lambda query: retriever.search(query.text, evaluation.depth), list(queries)[:TIMED_QUERIES]
-    )
+    timed = latency_ms(lambda query: retriever.search(query.text, evaluation.depth), queries[:TIMED_QUERIES])
     write_json(work / LATENCY, asdict(timed))
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
 
 from limbeck.data import Judgements, Query, Rankings, RankingsWriter
 from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError
-from limbeck.mining import Miner
-from limbeck.mining.blocks import blocks_of
+from limbeck.pipeline.answering import kept_answers, kept_blocks
 from limbeck.pipeline.candidates import (
     answered_queries,
     drawn_queries,
@@ -44,11 +41,6 @@ from limbeck.students.generative.ranking.objective import ranking_objective
 from limbeck.students.generative.ranking.training import RankingSettings, train_ranking
 from limbeck.students.generative.targets import GenerationTargets
 
-T = TypeVar("T")
-
-#: Queries whose answers are kept together: what a kill can cost, a minute or two of decoding.
-BLOCK = 128
-
 
 def ranking_section(recipe: Recipe) -> Ranking:
     """How the student learns to rank; stages that call this stand in no other recipe's list."""
@@ -80,7 +72,14 @@ def find_own_candidates(run: Run, work: Path) -> None:
         else:
             retriever = open_retriever(run, run.folder / "base" / RETRIEVER)
         most = max(len(judgements.relevant(query.id)) for query in queries)
-        found = _answers(run, retriever, queries, depth + most, work / SCRATCH)
+        found = kept_answers(
+            run,
+            "the base retriever answers training queries",
+            retriever,
+            queries,
+            depth=depth + most,
+            folder=work / SCRATCH / "answers",
+        )
     only_found = scored_by_runs(run.recipe)
     alone = 0
     with RankingsWriter(work / "train.arrow", found.source) as writer:
@@ -131,25 +130,6 @@ def ranked_queries(run: Run) -> tuple[list[Query], Judgements]:
     if limit is not None:
         ids = drawn_queries(ids, limit, run.recipe.seed)
     return [Query(id_, queries.text(id_)) for id_ in ids], judgements.subset(ids)
-
-
-def _answers(run: Run, miner: Miner, queries: Sequence[Query], depth: int, folder: Path) -> Rankings:
-    """What a retriever finds, kept block by block."""
-    parts = []
-    with run.progress.task("the base retriever answers training queries", len(queries)) as advance:
-        for path, block in _blocks(folder / "answers", queries):
-            if not path.is_file():
-                Rankings.from_lists(miner.mine(block, depth), miner.name).write(path)
-            parts.append(Rankings.open(path))
-            advance(len(block))
-    return Rankings.from_lists((ranked for part in parts for ranked in part), miner.name)
-
-
-def _blocks(folder: Path, items: Sequence[T]) -> Iterator[tuple[Path, list[T]]]:
-    """Items in blocks, with the file in which what is computed of each is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, block in enumerate(blocks_of(items, BLOCK)):
-        yield folder / f"{number:06}.arrow", block
 
 
 def own_candidates(run: Run) -> Rankings:
@@ -243,7 +223,7 @@ def _matches(run: Run, lists: RankedLists, folder: Path) -> Matches:
     retriever = open_retriever(run, own if own.is_dir() else run.folder / "base" / RETRIEVER)
     parts = []
     with run.progress.task("collecting identifiers of the lists", len(lists)) as advance:
-        for path, block in _blocks(folder, lists.rows):
+        for path, block in kept_blocks(folder, lists.rows):
             if not path.is_file():
                 identifiers = ranking_section(run.recipe).identifiers
                 asked = run.dataset.queries["train"]
