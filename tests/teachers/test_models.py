@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from torch.nn import Identity
 
 from limbeck.data import Judgements
 from limbeck.encoders import weights_digest
@@ -16,9 +18,10 @@ from limbeck.teachers import (
     CrossEncoderTeacher,
     FineTuning,
     Teacher,
+    cross_encoder,
     fine_tune_cross_encoder,
 )
-from tests.tiny_models import tiny_cross_encoder
+from tests.tiny_models import WORDS, tiny_cross_encoder
 from tests.trainings import Interrupt, Interrupted, Steps, leave_half
 
 PAIRS = [
@@ -31,7 +34,7 @@ PAIRS = [
 
 
 def test_cross_encoder_gives_logits_in_the_order_asked(tiny_cross_encoder_path):
-    teacher = CrossEncoderTeacher(tiny_cross_encoder_path, batch_size=2)
+    teacher = CrossEncoderTeacher(tiny_cross_encoder_path, batch_tokens=64)
     assert isinstance(teacher, Teacher)
     scores = teacher.score(PAIRS)
     assert scores.dtype == np.float64
@@ -43,10 +46,29 @@ def test_cross_encoder_gives_logits_in_the_order_asked(tiny_cross_encoder_path):
 
 
 def test_cross_encoder_scores_hardly_depend_on_the_batch(tiny_cross_encoder_path):
-    teacher = CrossEncoderTeacher(tiny_cross_encoder_path, batch_size=32)
+    teacher = CrossEncoderTeacher(tiny_cross_encoder_path)
     together = teacher.score(PAIRS)
     alone = np.concatenate([teacher.score([pair]) for pair in PAIRS])
     assert together == pytest.approx(alone, abs=1e-2)
+
+
+def test_in_float32_the_logits_are_those_of_the_library(tiny_cross_encoder_path, monkeypatch):
+    monkeypatch.setattr(cross_encoder, "autocast", lambda device: nullcontext())
+    monkeypatch.setattr(cross_encoder, "TOKENISED_AT_ONCE", 8)  # so that the pairs are more than one block
+    teacher = CrossEncoderTeacher(tiny_cross_encoder_path, batch_tokens=50, max_length=40)
+    pairs = [(f"where is {query}", f"{query} " * count) for query in WORDS[:5] for count in (1, 30, 4, 9)]
+    library = CrossEncoder(str(tiny_cross_encoder_path), device="cpu", max_length=40)
+    expected = library.predict(pairs, activation_fn=Identity())
+    assert len(set(np.round(expected, 4))) > 10
+    assert teacher.score(pairs) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_that_would_join_its_pairs_is_asked_for_padded_ones(tiny_cross_encoder_path):
+    model = CrossEncoder(str(tiny_cross_encoder_path), device="cpu")
+    model[0].can_flatten_inputs = True
+    teacher = CrossEncoderTeacher(model)
+    assert not model[0].can_flatten_inputs
+    assert teacher.score(PAIRS).shape == (5,)
 
 
 def test_cross_encoder_versions(tiny_cross_encoder_path, tmp_path):
