@@ -61,6 +61,29 @@ def test_layers_of_the_backbone_are_a_dense_student_s(folder: Path, refused):
     refused(lambda: load(folder, alone), "the student's own start", name="recipe.yaml")
 
 
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ("{pooling: mean, pooling_start: random}", "pooling_start is of attention pooling"),
+        ("{interaction: cosine, interaction_start: random}", "are of the interaction module"),
+        ("{interaction: cosine, branches: shared}", "are of the interaction module"),
+        ("{lora: {rank: 0}}", "student.lora.rank"),
+    ],
+)
+def test_variants_of_the_student_that_contradict_each_other(
+    folder: Path, refused, student: str, message: str
+):
+    text = f"data: {{kind: stdlib}}\nstudent: {student}\n"
+    refused(lambda: load(folder, text), message, name="recipe.yaml")
+
+
+def test_keys_that_came_later_leave_the_settings_of_a_stage_as_they_were():
+    plain = Recipe(data={"kind": "stdlib"}).student
+    assert not plain.later & plain.settings.keys()
+    changed = Recipe(data={"kind": "stdlib"}, student={"pooling": "mean"}).student
+    assert changed.settings == plain.settings | {"pooling": "mean"}
+
+
 def test_what_is_written_out_reads_back_as_the_same_recipe(folder: Path):
     recipe = load(
         folder,

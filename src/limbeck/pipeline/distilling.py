@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import D2LLMRecipe, Recipe
+from limbeck.students.dense.adapters import LoraSettings
 from limbeck.students.dense.lists import TrainingList, training_lists
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
@@ -34,7 +36,13 @@ MODEL = "model"
 
 def distil_settings(recipe: Recipe) -> object:
     """What the student depends on."""
-    return [recipe.student, recipe.loss, recipe.training, backbone_settings(recipe), recipe.seed]
+    return [
+        recipe.student.settings,
+        recipe.loss.settings,
+        recipe.training,
+        backbone_settings(recipe),
+        recipe.seed,
+    ]
 
 
 def distil(run: Run, work: Path) -> None:
@@ -43,7 +51,7 @@ def distil(run: Run, work: Path) -> None:
     Leaves `student/`, `curve.json`, and `tensorboard/` where the recipe wants it.
     """
     recipe = run.recipe
-    options = recipe.student.model_dump(exclude={"kind"})
+    options = student_options(recipe)
     student = DenseStudent.start(
         recipe.backbone,
         max_length=recipe.max_length,
@@ -76,6 +84,13 @@ def distil(run: Run, work: Path) -> None:
     require_finite(student.model, "training.learning_rate and training.head_learning_rate")
     student.save(work / STUDENT)
     write_json(work / "curve.json", outcome.curve)
+
+
+def student_options(recipe: Recipe) -> dict[str, Any]:
+    """What `DenseStudent.start` is told by the recipe's section `student`."""
+    lora = getattr(recipe.student, "lora", None)
+    options = recipe.student.model_dump(exclude={"kind", "lora"})
+    return options | ({"lora": LoraSettings(**lora.model_dump())} if lora else {})
 
 
 def require_finite(model: torch.nn.Module, rates: str) -> None:

@@ -22,6 +22,7 @@ from limbeck.files import Records, find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.recipes import BeirData, GenerativeStudentRecipe, HubData, IrDatasetsData, Recipe
+from limbeck.students.dense.adapters import LoraSettings, add_adapters
 from limbeck.students.dense.backbone import pooling_module
 from limbeck.students.generative.model import load_generator
 
@@ -100,11 +101,13 @@ def check_student(recipe: Recipe) -> None:
         return
     pooling_module(backbone)
     width, heads = backbone.get_embedding_dimension(), student.heads
-    if width is None or width % heads:
+    if student.pooling == "attention" and (width is None or width % heads):
         raise InputError(
             f"student.heads is {heads}, which does not divide the {width} dimensions of '{recipe.backbone}'",
             remedy="set student.heads to 1, 2, 4, 8, 16 or 32, whichever divides them",
         )
+    if student.lora is not None:
+        add_adapters(backbone, LoraSettings(**student.lora.model_dump()))
     if recipe.training.tensorboard:
         _require("tensorboard", "training.tensorboard", "tensorboard")
 

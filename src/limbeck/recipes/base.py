@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
@@ -60,6 +60,19 @@ ListLossName = Literal[
 
 
 class Section(BaseModel):
-    """A part of a recipe; a key that it does not know is an error."""
+    """A part of a recipe; a key that it does not know is an error.
 
+    Attributes:
+        later: keys that came after run folders were made; at their default they are no part of `settings`.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the section says as JSON values, as the key of a stage has it."""
+        defaults = {
+            name for name in self.later if getattr(self, name) == type(self).model_fields[name].default
+        }
+        return self.model_dump(mode="json", exclude=defaults)

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from limbeck.recipes.base import Fraction, ListLossName, Section
+
+
+class LoraRecipe(Section):
+    """Low-rank adapters, sized as published."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(8.0, gt=0)
+    dropout: Fraction = 0.05
+    target_modules: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Linear layers that get some; null leaves it to peft."
+    )
 
 
 class DenseStudentRecipe(Section):
     """The dense student: encoder, attention pooling, interaction module."""
 
+    later = frozenset({"pooling", "interaction", "branches", "lora"})
     kind: Literal["dense"] = "dense"
+    pooling: Literal["attention", "mean", "lasttoken", "cls"] = Field(
+        "attention", description="attention is D2LLM's PMA; the others pool the backbone plainly instead."
+    )
     pooling_start: Literal["backbone", "random"] = "backbone"
+    interaction: Literal["module", "cosine"] = Field(
+        "module", description="module is D2LLM's IEM; cosine has its scale and bias alone to learn."
+    )
     interaction_start: Literal["cosine", "random"] = "cosine"
     heads: int = Field(32, ge=1)
     hidden: int = Field(512, ge=1)
     features: int = Field(128, ge=1)
+    branches: Literal["task", "shared"] = Field(
+        "task", description="Of the interaction module: one for each kind of task, or one for all."
+    )
+    lora: LoraRecipe | None = Field(
+        None, description="Adapters with which the backbone learns; null lets all of its weights learn."
+    )
+
+    @model_validator(mode="after")
+    def _starts_have_parts(self) -> Self:
+        if self.pooling != "attention" and self.pooling_start == "random":
+            raise ValueError(f"pooling_start is of attention pooling, and pooling is {self.pooling}")
+        if self.interaction == "cosine" and (self.interaction_start == "random" or self.branches == "shared"):
+            raise ValueError("interaction_start and branches are of the interaction module, not of a cosine")
+        return self
 
 
 class D2LLMRecipe(Section):

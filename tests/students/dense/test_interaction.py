@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from limbeck.errors import InputError
 from limbeck.indexes.vectors import VectorIndex
-from limbeck.students.dense.interaction import TASKS, InteractionModule
+from limbeck.students.dense.interaction import TASKS, CosineInteraction, InteractionModule
 
 
 def vectors(*shape, seed=0):
@@ -40,6 +40,48 @@ def test_learnt_scale_and_bias_move_the_cosine():
     cosine = functional.cosine_similarity(queries.unsqueeze(1), passages, dim=-1)
     torch.testing.assert_close(iem.score(queries, passages).logits, 3 * cosine - 1)
     torch.testing.assert_close(iem.cosine_part(queries, passages), 3 * cosine - 1)
+
+
+def test_one_branch_for_all_tasks():
+    iem = InteractionModule(6, hidden=5, features=4, start="random", branches="shared")
+    queries, passages = vectors(2), vectors(2, 3, seed=1)
+    one, other = (iem.score(queries, passages, task) for task in TASKS)
+    assert torch.equal(one.logits, other.logits)
+    assert torch.equal(one.features, other.features)
+    apart = module("random")
+    assert sum(w.numel() for w in iem.parameters()) == sum(w.numel() for w in apart.parameters()) - 24 - 5
+    hidden = torch.relu(iem.query_half(queries[0]) + iem.passage_half(passages[0, 0]))
+    feature = torch.relu(iem.branches["shared"](hidden))
+    torch.testing.assert_close(one.logits[0, 0], iem.outputs["shared"](feature)[0])
+
+
+def test_a_cosine_in_place_of_the_module():
+    cosine = CosineInteraction(6)
+    cosine.cosine_scale.data.fill_(3.0)
+    cosine.cosine_bias.data.fill_(-1.0)
+    queries, passages = vectors(2), vectors(2, 3, seed=1)
+    expected = 3 * functional.cosine_similarity(queries.unsqueeze(1), passages, dim=-1) - 1
+    found = cosine.score(queries, passages)
+    torch.testing.assert_close(found.logits, expected)
+    assert found.features.shape == (2, 3, 0)
+    assert not cosine.adds_to_cosine
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "scoring",
+    [InteractionModule(6, hidden=5, features=4, branches="shared"), CosineInteraction(6)],
+    ids=["shared", "cosine"],
+)
+def test_an_index_ranks_as_the_variant_does(tmp_path, scoring, task):
+    for weights in scoring.parameters():
+        torch.nn.init.normal_(weights, std=0.5)
+    query, passages = vectors(1), vectors(1, 30, seed=1)
+    logits = scoring.score(query, passages, task).logits[0].detach().numpy()
+    blocks = [passages[0].numpy()]
+    index = VectorIndex.build(tmp_path / "index", blocks, map(str, range(30)), scoring.weights(task))
+    rows, scores = index.search(query.numpy(), 30, 30)
+    np.testing.assert_allclose(scores[0], logits[rows[0]], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -87,6 +87,45 @@ def test_more_layers_than_there_are_cannot_be_kept(tiny_encoder_path, layers, re
     refused(lambda: load_backbone(str(tiny_encoder_path), 32, layers=layers), "has 2 transformer layers")
 
 
+VARIANTS = [
+    {"pooling": "mean"},
+    {"pooling": "lasttoken"},
+    {"pooling": "cls"},
+    {"interaction": "cosine"},
+    {"branches": "shared"},
+    {"pooling": "cls", "interaction": "cosine"},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: ",".join(variant.values()))
+def test_a_variant_saves_and_loads(tiny_encoder_path, tmp_path, variant):
+    student = DenseStudent.start(str(tiny_encoder_path), **variant, **SMALL)
+    waken(student)
+    student.save(tmp_path / "student")
+    again = DenseStudent.load(tmp_path / "student", "cpu")
+    assert [type(module) for module in again.model] == [type(module) for module in student.model]
+    np.testing.assert_array_equal(again.encode(TEXTS), student.encode(TEXTS))
+    for task in ("symmetric", "asymmetric"):
+        np.testing.assert_array_equal(again.score("a", TEXTS, task), student.score("a", TEXTS, task))
+        found, expected = again.interaction_weights(task), student.interaction_weights(task)
+        np.testing.assert_array_equal(found.branch, expected.branch)
+        assert found.cosine_scale == expected.cosine_scale
+
+
+@pytest.mark.parametrize("make", [tiny_encoder, tiny_decoder])
+@pytest.mark.parametrize("pooling", ["mean", "lasttoken", "cls"])
+def test_a_plain_pooling_is_that_of_the_token_states(tmp_path, make, pooling):
+    student = DenseStudent.start(str(make(tmp_path)), pooling=pooling, **SMALL)
+    with torch.inference_mode():
+        inputs = student.model.preprocess(TEXTS)
+        found = student.model(dict(inputs))["sentence_embedding"]
+        states = student.model[0](dict(inputs))["token_embeddings"]
+    for row, mask in enumerate(inputs["attention_mask"].bool()):
+        real = states[row][mask]
+        vector = {"mean": real.mean(0), "lasttoken": real[-1], "cls": real[0]}[pooling]
+        torch.testing.assert_close(found[row], torch.nn.functional.normalize(vector, dim=0))
+
+
 def test_vectors_have_length_one(student):
     np.testing.assert_allclose(np.linalg.norm(student.encode(TEXTS), axis=1), 1, atol=1e-5)
 

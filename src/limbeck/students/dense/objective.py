@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import InputError
 from limbeck.losses import D2LLMLoss, InBatchCandidates, ListLoss, in_batch_cross_entropy
-from limbeck.students.dense.interaction import InteractionModule
+from limbeck.students.dense.interaction import PairScoring
 from limbeck.students.dense.lists import ListBatch
 
 
@@ -139,7 +139,7 @@ class StudentLoss(nn.Module):
         objective: what is minimised.
         task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
         cosine_weight: of the objective on the cosine part; 0 leaves it out. Without effect on a student
-            that has no cosine part (`start="random"`).
+            that has no cosine part (`start="random"`), or nothing else.
         chunk: texts a forward pass; texts of like length go together, so that little is padding.
     """
 
@@ -173,7 +173,7 @@ class StudentLoss(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             logits = interaction.score(queries, pool.unsqueeze(0), self.task).logits
             parts = self.objective(ScoredBatch(logits.gather(1, labels.lists), logits, labels))
-            if self.cosine_weight and interaction.start == "cosine":
+            if self.cosine_weight and interaction.adds_to_cosine:
                 cosine = interaction.cosine_part(queries, pool.unsqueeze(0))
                 apart = self.objective(ScoredBatch(cosine.gather(1, labels.lists), cosine, labels))
                 parts |= {f"cosine_{name}": self.cosine_weight * part for name, part in apart.items()}
@@ -184,13 +184,13 @@ class StudentLoss(nn.Module):
             parts[name] = part + 0 * sum(w.sum() for w in self.model.parameters() if w.requires_grad)
         return parts
 
-    def _interaction(self) -> InteractionModule:
+    def _interaction(self) -> PairScoring:
         # Distributed and compiled models wrap the one that has the modules.
         inner: Any = self.model
         while hasattr(inner, "module") and not isinstance(inner, SentenceTransformer):
             inner = inner.module
         last = inner[-1]
-        assert isinstance(last, InteractionModule)  # noqa: S101 - `DenseStudent` checked it
+        assert isinstance(last, PairScoring)  # noqa: S101 - `DenseStudent` checked it
         return last
 
     def _encode(self, features: Mapping[str, Any]) -> Tensor:

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Pooling
+from torch import nn
 
 from limbeck.encoders import encode
 from limbeck.errors import InputError
 from limbeck.indexes.vectors import InteractionWeights
+from limbeck.students.dense.adapters import LoraSettings, add_adapters, merge_adapters
 from limbeck.students.dense.backbone import load_backbone, pooling_module
-from limbeck.students.dense.interaction import InteractionModule
+from limbeck.students.dense.interaction import CosineInteraction, InteractionModule, PairScoring
 from limbeck.students.dense.pooling import PMA
 
 
@@ -28,7 +31,7 @@ class DenseStudent:
     """An encoder (transformer and PMA) with its interaction module.
 
     Args:
-        model: a `SentenceTransformer` whose last module is an `InteractionModule`.
+        model: a `SentenceTransformer` whose last module is a `PairScoring`.
 
     Raises:
         InputError: it is not.
@@ -41,7 +44,7 @@ class DenseStudent:
 
     def __init__(self, model: SentenceTransformer) -> None:
         last = model[-1]
-        if not isinstance(last, InteractionModule):
+        if not isinstance(last, PairScoring):
             raise InputError(
                 "the model has no interaction module",
                 expected="a student that Limbeck saved",
@@ -57,11 +60,15 @@ class DenseStudent:
         *,
         max_length: int = 128,
         layers: int | None = None,
+        pooling: str = "attention",
         pooling_start: str = "backbone",
+        interaction: str = "module",
         interaction_start: str = "cosine",
         heads: int = 32,
         hidden: int = 512,
         features: int = 128,
+        branches: str = "task",
+        lora: LoraSettings | None = None,
         seed: int = 0,
         device: str | None = None,
     ) -> DenseStudent:
@@ -71,11 +78,15 @@ class DenseStudent:
             backbone: folder, packaged name or hub id of an encoder or decoder.
             max_length: tokens of a text that are read.
             layers: how many of the backbone's first transformer layers it has; None keeps all.
+            pooling: `"attention"` (PMA), or a plain pooling in its place: `"mean"`, `"lasttoken"`, `"cls"`.
             pooling_start: `"backbone"` (exactly its own pooling) or `"random"` (as published).
+            interaction: `"module"` (IEM), or the scaled `"cosine"` in its place.
             interaction_start: `"cosine"` (exactly the scaled cosine) or `"random"` (as published).
             heads: attention heads of the PMA.
             hidden: width of the interaction's first layer.
             features: width of its branches.
+            branches: `"task"` (one for each kind of task) or `"shared"` (one for all).
+            lora: adapters with which the backbone learns; None lets all of its weights learn.
             seed: of the parts that start at random.
             device: where the model lives; None takes the best there is.
 
@@ -84,29 +95,33 @@ class DenseStudent:
                 width, or an unknown start.
         """
         model = load_backbone(backbone, max_length, device, layers=layers)
-        pooling = pooling_module(model)
+        own = pooling_module(model)
+        dimension = model.get_embedding_dimension()
+        if dimension is None:
+            raise InputError(f"the backbone '{backbone}' does not say how wide its vectors are")
         # The caller's random numbers stay what they were.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            attention = PMA(
-                pooling.embedding_dimension,
-                heads=heads,
-                start=pooling_start,
-                pooling_mode=str(pooling.pooling_mode),
-                include_prompt=pooling.include_prompt,
+            if lora is not None:
+                add_adapters(model, lora)
+            pooled: nn.Module = (
+                PMA(
+                    own.embedding_dimension,
+                    heads=heads,
+                    start=pooling_start,
+                    pooling_mode=str(own.pooling_mode),
+                    include_prompt=own.include_prompt,
+                )
+                if pooling == "attention"
+                else Pooling(own.embedding_dimension, pooling, own.include_prompt)
             )
-            modules = [
-                attention if module is pooling else module
-                for module in model
-                if not isinstance(module, Normalize)
-            ]
-            dimension = model.get_embedding_dimension()
-            if dimension is None:
-                raise InputError(f"the backbone '{backbone}' does not say how wide its vectors are")
-            modules += [
-                Normalize(),
-                InteractionModule(dimension, hidden=hidden, features=features, start=interaction_start),
-            ]
+            scoring: PairScoring = (
+                InteractionModule(dimension, hidden, features, interaction_start, branches)
+                if interaction == "module"
+                else CosineInteraction(dimension)
+            )
+        kept = [pooled if module is own else module for module in model if not isinstance(module, Normalize)]
+        modules = [*kept, Normalize(), scoring]
         student = SentenceTransformer(
             modules=modules,
             device=str(model.device),
@@ -142,7 +157,11 @@ class DenseStudent:
         return cls(model)
 
     def save(self, folder: Path | str) -> None:
-        """Writes the student; `SentenceTransformer(folder, trust_remote_code=True)` reads it too."""
+        """Writes the student; `SentenceTransformer(folder, trust_remote_code=True)` reads it too.
+
+        Adapters are merged into the weights first, in this student as well.
+        """
+        merge_adapters(self.model)
         self.model.save(str(folder), create_model_card=False)
 
     def encode(
@@ -185,19 +204,4 @@ class DenseStudent:
         Args:
             task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
         """
-        weights = {
-            name: value.detach().float().cpu().numpy()
-            for name, value in self.interaction.state_dict().items()
-        }
-        return InteractionWeights(
-            query_half=weights["query_half.weight"],
-            hidden_bias=weights["query_half.bias"],
-            passage_half=weights["passage_half.weight"],
-            branch=weights[f"branches.{task}.weight"],
-            branch_bias=weights[f"branches.{task}.bias"],
-            output=weights[f"outputs.{task}.weight"][0],
-            output_bias=float(weights[f"outputs.{task}.bias"][0]),
-            # The published start has no cosine part.
-            cosine_scale=float(weights.get("cosine_scale", 0.0)),
-            cosine_bias=float(weights.get("cosine_bias", 0.0)),
-        )
+        return self.interaction.weights(task)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, List, Value
+from safetensors.torch import load_model, save_model
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -20,6 +21,7 @@ from transformers import TrainerCallback
 
 from limbeck.data import Judgements, Passages, Queries
 from limbeck.errors import InputError
+from limbeck.students.dense.adapters import has_adapters
 from limbeck.students.dense.backbone import training_prompts
 from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import Objective, StudentLoss
@@ -30,6 +32,9 @@ from limbeck.trainers import EpochSettings, TrainingOutcome, run_trainer
 _HEADS = (
     r"\.(attention_pooling|branch|query_half|passage_half|branches|outputs|cosine_scale|cosine_bias)(\.|$)"
 )
+
+#: In a checkpoint: all weights of a student with adapters.
+_ADAPTED = "student.safetensors"
 
 _LIST_FEATURES = Features(
     {
@@ -211,3 +216,17 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Adds none."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # The library would write a model without its adapters' scale and place, and not find them again.
+        if output_dir is None or not has_adapters(self.model):
+            super()._save(output_dir, state_dict)
+            return
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_model(self.model, str(Path(output_dir) / _ADAPTED))
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]  # as the library does
+        if has_adapters(self.model):
+            load_model(self.model, str(Path(checkpoint_path) / _ADAPTED))
+        else:
+            super()._load_from_checkpoint(checkpoint_path)
