@@ -11,7 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from limbeck.teachers.audit import Audit, TeacherNotBetterError, audit
-from limbeck.teachers.base import CompositeTeacher, FeatureTeacher, Pair, Teacher, probabilities
+from limbeck.teachers.base import (
+    CompositeTeacher,
+    FeatureTeacher,
+    Pair,
+    PrefixTeacher,
+    Teacher,
+    probabilities,
+)
 from limbeck.teachers.bi_encoder import BiEncoderTeacher
 from limbeck.teachers.bm25 import BM25Teacher
 from limbeck.teachers.cache import ScoreCache, score_key
@@ -36,6 +43,7 @@ __all__ = [
     "FineTuning",
     "LateInteractionTeacher",
     "Pair",
+    "PrefixTeacher",
     "RunFileTeacher",
     "ScoreCache",
     "Teacher",

@@ -81,6 +81,16 @@ class FeatureTeacher(Teacher, Protocol):
         ...
 
 
+@runtime_checkable
+class PrefixTeacher(Teacher, Protocol):
+    """A teacher that reads the query before the passage, and can do so once for all passages asked together."""
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether it does."""
+        ...
+
+
 def probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logits as probabilities, by the sigmoid; shape as given."""
     return np.asarray(expit(scores), np.float64)

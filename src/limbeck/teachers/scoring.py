@@ -5,7 +5,8 @@ Design facts:
   run that was killed goes on with the same chunks, and with them the same batches, as one that was not: the
   same scores.
 - Within a block of many chunks the pairs go by passage: a teacher that encodes texts then meets each passage
-  in one chunk, and not in as many as there are queries that it is a candidate of.
+  in one chunk, and not in as many as there are queries that it is a candidate of. For a teacher that reads a
+  query once for all its passages they stay in the order of the queries.
 - What a chunk asks twice, or the cache knows, is not scored again. A composite teacher's members are cached
   each for itself, so that trying other weights costs nothing.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limbeck.teachers.base import CompositeTeacher, Pair, Teacher, check_scores
+from limbeck.teachers.base import CompositeTeacher, Pair, PrefixTeacher, Teacher, check_scores
 from limbeck.teachers.cache import score_key
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ def score_rankings(
     found: list[NDArray[np.float64]] = [np.zeros(0)]
     for ids in _blocks(rankings.pairs(), BLOCK):
         rows = passages.rows([passage_id for _, passage_id in ids])
-        by_passage = np.argsort(rows, kind="stable")
+        order = np.arange(len(ids)) if _reads_queries_once(teacher) else np.argsort(rows, kind="stable")
         scores = np.empty(len(ids), np.float64)
         for start in range(0, len(ids), chunk):
-            at = by_passage[start : start + chunk]
+            at = order[start : start + chunk]
             texts = queries.texts([ids[pair][0] for pair in at])
             asked = list(zip(texts, passages.contents(rows[at]), strict=True))
             scores[at] = score_pairs(teacher, asked, cache)
@@ -101,6 +102,13 @@ def score_pairs(
             cache.put([keys[at] for at in missing], scores[missing])
     score_of = dict(zip(distinct, scores.tolist(), strict=True))
     return np.array([score_of[pair] for pair in pairs], np.float64)
+
+
+def _reads_queries_once(teacher: Teacher) -> bool:
+    """Whether the teacher, or one that it asks, does: such a one is the dearest of them."""
+    if isinstance(teacher, CompositeTeacher):
+        return any(_reads_queries_once(member) for member in teacher.members)
+    return isinstance(teacher, PrefixTeacher) and teacher.shares_prefix
 
 
 def _blocks(pairs: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
