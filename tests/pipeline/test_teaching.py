@@ -15,6 +15,7 @@ from limbeck.errors import InputError
 from limbeck.pipeline.teaching import _without_likely_positives
 from limbeck.teachers import ScoreCache, TeacherNotBetterError
 from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_recipe
+from tests.tiny_models import tiny_llm
 
 
 def write_runs(folder: Path, corpus: Path, score: Callable[[str, int], float]) -> dict[str, str]:
@@ -165,3 +166,39 @@ def test_the_share_takes_candidates_away(finished: Path, copy: Path, corpus: Pat
         assert set(ranked.passage_ids) <= set(before.list_for(ranked.query_id).passage_ids)
     with ScoreCache(copy / "scores.sqlite") as cache:
         assert len(cache) == known
+
+
+def llm_teacher(path: Path, **changes: Any) -> dict[str, Any]:
+    return {"teacher": {"members": [{"kind": "llm", "model": str(path), "max_length": 200, **changes}]}}
+
+
+def test_an_llm_is_fine_tuned_and_teaches(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    path = tiny_llm(tmp_path / "llm")
+    tuning = {"steps": 2, "batch_size": 4, "checkpoint_every": 1}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(path, fine_tuning=tuning))
+    run_recipe(recipe, tmp_path / "run", until="teach", anyway=True)
+    assert (tmp_path / "run" / "teacher" / "llm-0" / "model" / "adapter_config.json").is_file()
+    taught = Rankings.open(tmp_path / "run" / "teach" / "candidates.arrow")
+    judged = read_qrels(corpus / "qrels" / "train.tsv")
+    assert taught.query_ids == judged.query_ids
+    assert len(set(taught.scores.tolist())) > 40
+
+
+def test_an_llm_that_cannot_be_asked_is_found_before_any_work(
+    tmp_path: Path, corpus: Path, tiny_encoder_path: Path
+):
+    path = tiny_llm(tmp_path / "llm")
+    prompt = {"template": "{query} {passage}?", "yes": ["!a"], "no": ["!b"]}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(path, prompt=prompt))
+    with pytest.raises(InputError, match=r"teacher\.members\.0: '!a' and '!b' begin with the same token '!'"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_prompts_that_a_recipe_refuses(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    prompt = {"template": "{query}?", "yes": ["yes"], "no": ["no"]}
+    with pytest.raises(InputError, match=r"teacher\.members\.0.*prompt.*\{passage\} 0 times"):
+        tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(tmp_path, prompt=prompt))
+    prompt["template"] = "{query} {passage}?"
+    with pytest.raises(InputError, match="`language` chooses a built-in question"):
+        tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(tmp_path, prompt=prompt, language="zh"))

@@ -163,3 +163,18 @@ def test_bm25_teacher_is_a_share_of_what_is_attainable(passages):
     assert found[3] == pytest.approx(found[0])  # asking longer does not score higher
     assert 0 < found[0] < 1
     assert teacher.version != BM25Teacher(BM25.build(passages, k1=0.9)).version
+
+
+def test_pairs_go_by_query_to_a_teacher_that_reads_it_once(candidates, queries, passages, counting):
+    counting.shares_prefix = True
+    by_query = score_rankings(counting, candidates, queries, passages, chunk=4)
+    asked = [query for query, _ in counting.asked]
+    assert asked == sorted(asked, key=asked.index)
+    ensemble = EnsembleTeacher([CountingTeacher("other"), counting], [1, 2], [0, 1], [1, 2])
+    counting.asked.clear()
+    score_rankings(ensemble, candidates, queries, passages, chunk=4)
+    assert [query for query, _ in counting.asked] == asked
+    counting.shares_prefix = False
+    counting.asked.clear()
+    assert score_rankings(counting, candidates, queries, passages, chunk=4).to_dict() == by_query.to_dict()
+    assert [query for query, _ in counting.asked] != asked

@@ -44,7 +44,7 @@ _TEACHER = (
         after=("mine",),
         settings=teaching.teacher_settings,
         work=teaching.prepare_teacher,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_teacher),
     ),
     Stage(
         "audit",

@@ -30,10 +30,12 @@ from limbeck.recipes import (
     Bm25Member,
     CrossEncoderMember,
     LateInteractionMember,
+    LLMMember,
     Member,
     Recipe,
     RunMember,
 )
+from limbeck.recipes.teacher import LoRATuning
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.teachers import (
     BiEncoderTeacher,
@@ -52,6 +54,8 @@ from limbeck.teachers import (
     probabilities,
     score_rankings,
 )
+from limbeck.teachers.llm import LLMTeacher, load_language_model
+from limbeck.teachers.llm import fine_tuning as llm_tuning
 
 #: Pairs scored and kept together: what a kill can cost, a few seconds of work.
 CHUNK = 256
@@ -68,7 +72,7 @@ def _stamps_of_members(recipe: Recipe) -> object:
         if isinstance(member, RunMember):
             paths += [path for path in (member.train, member.dev, member.test) if path is not None]
         elif (
-            isinstance(member, BiEncoderMember | LateInteractionMember | CrossEncoderMember)
+            isinstance(member, BiEncoderMember | LateInteractionMember | CrossEncoderMember | LLMMember)
             and member.model is not None
         ):
             paths.append(Path(member.model))  # of a name on the hub there are no files
@@ -76,8 +80,10 @@ def _stamps_of_members(recipe: Recipe) -> object:
 
 
 def prepare_teacher(run: Run, work: Path) -> None:
-    """Fine-tunes the members that have no weights yet, into `cross-encoder-<n>/`."""
+    """Fine-tunes the members that are to be, into `cross-encoder-<n>/` and `llm-<n>/`."""
     for number, member in enumerate(run.recipe.teacher.members):
+        if isinstance(member, LLMMember) and member.fine_tuning is not None:
+            _fine_tune_llm(run, member, member.fine_tuning, work / f"llm-{number}")
         if isinstance(member, CrossEncoderMember) and member.model is None:
             target = work / f"cross-encoder-{number}"
             if (target / "model").is_dir():
@@ -95,6 +101,26 @@ def prepare_teacher(run: Run, work: Path) -> None:
                 device=run.recipe.device,
                 callbacks=[TrainerProgress(run.progress, "fine-tuning the cross-encoder")],
             )
+
+
+def _fine_tune_llm(run: Run, member: LLMMember, tuning: LoRATuning, target: Path) -> None:
+    settings = llm_tuning.LoRATuning(**tuning.model_dump(), seed=run.recipe.seed)
+    queries, judgements = training_queries(run)
+    pairs = llm_tuning.labelled_pairs(
+        candidate_lists(run, "train"), queries, run.dataset.training_view, judgements, settings
+    )
+    llm_tuning.fine_tune_llm(
+        member.model,
+        pairs,
+        target,
+        member.question,
+        settings,
+        max_length=member.max_length,
+        chat=member.chat,
+        options=member.load,
+        device=run.recipe.device,
+        callbacks=[TrainerProgress(run.progress, "fine-tuning the LLM")],
+    )
 
 
 def audit_settings(recipe: Recipe) -> object:
@@ -245,6 +271,17 @@ def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
         length = recipe.teacher.max_length
         model = load_cross_encoder(member.model or fine_tuned, max_length=length, device=recipe.device)
         return CrossEncoderTeacher(model, max_length=length)
+    if isinstance(member, LLMMember):
+        adapted = run.folder / "teacher" / f"llm-{number}" / "model"
+        return LLMTeacher(
+            load_language_model(
+                adapted if member.fine_tuning else member.model, device=recipe.device, options=member.load
+            ),
+            member.question,
+            max_length=member.max_length,
+            batch_size=member.batch_size,
+            chat=member.chat,
+        )
     return _run_file(run, member, split)
 
 

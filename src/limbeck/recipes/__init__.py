@@ -23,6 +23,7 @@ from limbeck.recipes.teacher import (
     Bm25Member,
     CrossEncoderMember,
     LateInteractionMember,
+    LLMMember,
     Member,
     RunMember,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "GenerativeStudentRecipe",
     "HubData",
     "IrDatasetsData",
+    "LLMMember",
     "LateInteractionMember",
     "ListLossRecipe",
     "Member",

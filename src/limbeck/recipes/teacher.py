@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from limbeck.recipes.base import File, ModelName, Section
+
+if TYPE_CHECKING:
+    from limbeck.teachers.llm import Prompt
 
 
 class FineTuning(Section):
@@ -26,6 +29,75 @@ class CrossEncoderMember(Section):
     kind: Literal["cross-encoder"]
     model: ModelName | None = None
     fine_tuning: FineTuning = FineTuning()
+
+
+class PromptRecipe(Section):
+    """A question to an LLM in the user's own words."""
+
+    template: str = Field(description="The question, with {query} and then {passage}, each once.")
+    yes: tuple[str, ...] = Field(min_length=1, description="Words that say yes.")
+    no: tuple[str, ...] = Field(min_length=1, description="Words that say no.")
+
+    @model_validator(mode="after")
+    def _is_a_prompt(self) -> Self:
+        _ = self.question  # its errors are ValueErrors
+        return self
+
+    @property
+    def question(self) -> Prompt:
+        """What is asked."""
+        from limbeck.teachers.llm import Prompt  # noqa: PLC0415  # takes a second that other recipes save
+
+        return Prompt(self.template, self.yes, self.no)
+
+
+class LoRATuning(Section):
+    """How an LLM learns from positives and mined negatives: low-rank adapters, published values."""
+
+    steps: int = Field(300, ge=1, description="Steps of the optimiser.")
+    batch_size: int = Field(16, ge=1, description="Pairs a step.")
+    negatives: int = Field(3, ge=1, description="Mined negatives a positive.")
+    learning_rate: float = Field(1e-4, gt=0)
+    rank: int = Field(8, ge=1, description="Of the adapters.")
+    alpha: float = Field(8, gt=0, description="The adapters count alpha / rank.")
+    dropout: float = Field(0.05, ge=0, lt=1)
+    checkpoint_every: int = Field(50, ge=1)
+
+
+class LLMMember(Section):
+    """A causal language model that is asked yes or no; the built-in question unless `prompt` is given."""
+
+    kind: Literal["llm"]
+    model: ModelName
+    task: Literal["asymmetric", "symmetric"] = Field(
+        "asymmetric", description="Does the passage answer the query, or do two texts say the same thing."
+    )
+    language: Literal["en", "zh"] = Field("en", description="Of the built-in question.")
+    prompt: PromptRecipe | None = None
+    chat: Literal["auto", "never"] = Field(
+        "auto", description="Whether the question goes into the tokenizer's chat template, if it has one."
+    )
+    max_length: int = Field(512, ge=32, description="Tokens of question, query and passage together.")
+    batch_size: int = Field(32, ge=1, description="Passages a forward pass.")
+    load: dict[str, Any] = Field(
+        {},
+        description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",
+    )
+    fine_tuning: LoRATuning | None = Field(None, description="null takes the model as it is.")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        said = sorted({"task", "language"} & self.model_fields_set)
+        if self.prompt is not None and said:
+            raise ValueError(f"`{said[0]}` chooses a built-in question, and `prompt` gives another: keep one")
+        return self
+
+    @property
+    def question(self) -> Prompt:
+        """What is asked."""
+        from limbeck.teachers.llm import PROMPTS  # noqa: PLC0415
+
+        return PROMPTS[self.task, self.language] if self.prompt is None else self.prompt.question
 
 
 class BiEncoderMember(Section):
@@ -58,7 +130,7 @@ class RunMember(Section):
 
 
 Member = Annotated[
-    CrossEncoderMember | LateInteractionMember | BiEncoderMember | Bm25Member | RunMember,
+    CrossEncoderMember | LLMMember | LateInteractionMember | BiEncoderMember | Bm25Member | RunMember,
     Field(discriminator="kind"),
 ]
 

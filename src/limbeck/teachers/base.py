@@ -83,7 +83,7 @@ class FeatureTeacher(Teacher, Protocol):
 
 @runtime_checkable
 class PrefixTeacher(Teacher, Protocol):
-    """A teacher that reads the query before the passage, and can do so once for all passages asked together."""
+    """A teacher that reads the query before the passage, and can do so once for all its passages."""
 
     @property
     def shares_prefix(self) -> bool:

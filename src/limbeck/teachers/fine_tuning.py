@@ -120,7 +120,7 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
     settings = settings or FineTuning()
     work_dir = Path(output_dir)
     folder = work_dir / "model"
-    _forget_other_runs(
+    forget_other_runs(
         work_dir, settings, [str(base), *(t.fingerprint for t in (rankings, queries, passages, judgements))]
     )
     if folder.is_dir():
@@ -137,23 +137,24 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
     run_trainer(trainer)
     with atomic_folder(folder) as staging:
         model.save_pretrained(str(staging))
-    _remove_checkpoints(work_dir)
+    remove_checkpoints(work_dir)
     return folder
 
 
-def _forget_other_runs(work_dir: Path, settings: FineTuning, inputs: Sequence[str]) -> None:
+def forget_other_runs(work_dir: Path, settings: TrainerSettings, inputs: Sequence[str]) -> None:
     """Remove what a run with other settings or data left in the folder, so that nothing goes on from it."""
     make_folder(work_dir)
     wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2, sort_keys=True)
     note = work_dir / "limbeck.json"
     if not note.is_file() or note.read_text("utf-8") != wanted:
-        _remove_checkpoints(work_dir)
+        remove_checkpoints(work_dir)
         shutil.rmtree(work_dir / "model", ignore_errors=True)
         with atomic_path(note) as temporary:
             temporary.write_text(wanted, encoding="utf-8")
 
 
-def _remove_checkpoints(work_dir: Path) -> None:
+def remove_checkpoints(work_dir: Path) -> None:
+    """Remove the checkpoints of a training that is done, or not wanted."""
     for checkpoint in work_dir.glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -163,7 +164,15 @@ def _training_lists(
 ) -> Dataset:
     """As many lists as the steps need: (query, documents, labels), the positive first."""
     drawn = islice(
-        _draw_lists(rankings, passages, judgements, settings), settings.steps * settings.batch_size
+        draw_lists(
+            rankings,
+            passages,
+            judgements,
+            negatives=settings.negatives,
+            depth=settings.negative_depth,
+            seed=settings.seed,
+        ),
+        settings.steps * settings.batch_size,
     )
     query_ids, lists = zip(*drawn, strict=True)
     flat = passages.contents(np.concatenate(lists))
@@ -177,8 +186,8 @@ def _training_lists(
     )
 
 
-def _draw_lists(
-    rankings: Rankings, passages: Passages, judgements: Judgements, settings: FineTuning
+def draw_lists(
+    rankings: Rankings, passages: Passages, judgements: Judgements, *, negatives: int, depth: int, seed: int
 ) -> Iterator[tuple[str, list[int]]]:
     """Without end: a query and the rows of a positive and of negatives; all positives, in random order.
 
@@ -195,19 +204,19 @@ def _draw_lists(
         )
     if len(passages) < 2:
         raise InputError("there is one passage only", expected="passages to draw negatives from")
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(seed)
     while True:
         for at in rng.permutation(len(positives)):
             query_id, passage_id = positives[at]
             judged = set(judgements.relevant(query_id))
             candidates = [
                 other
-                for other in rankings.list_for(query_id).passage_ids[: settings.negative_depth + len(judged)]
+                for other in rankings.list_for(query_id).passage_ids[: depth + len(judged)]
                 if other not in judged
             ]
-            taken = rng.choice(len(candidates), min(settings.negatives, len(candidates)), replace=False)
+            taken = rng.choice(len(candidates), min(negatives, len(candidates)), replace=False)
             rows = passages.rows([passage_id, *(candidates[other] for other in taken)]).tolist()
-            spare = rng.integers(0, len(passages), settings.negatives + 1 - len(rows))
+            spare = rng.integers(0, len(passages), negatives + 1 - len(rows))
             yield (
                 query_id,
                 [*rows, *(int(row) if row != rows[0] else (rows[0] + 1) % len(passages) for row in spare)],

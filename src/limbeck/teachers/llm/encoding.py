@@ -24,8 +24,8 @@ class PromptEncoder:
 
     The parts of a prompt (instruction, query, passage, question) are tokenised each for itself, and the
     prompt is their concatenation. So no token spans the end of the query, whatever the tokenizer would merge
-    there, and all passages of a query share the same first tokens. Special tokens are read in the instruction alone:
-    in a query or a passage they are text.
+    there, and all passages of a query share the same first tokens. Special tokens are read in the instruction
+    alone: in a query or a passage they are text.
 
     Args:
         tokenizer: of `transformers`.

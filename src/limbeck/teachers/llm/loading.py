@@ -101,20 +101,19 @@ def load_language_model(
     name = str(model)
     adapter = Path(model) / _ADAPTER
     base = _base_of(adapter) if adapter.is_file() else name
+    loading: Any = AutoModelForCausalLM.from_pretrained
     try:
-        loaded, info = AutoModelForCausalLM.from_pretrained(base, output_loading_info=True, **chosen)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        loaded, info = loading(base, output_loading_info=True, **chosen)
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
         raise InputError(
             f"no language model can be loaded from '{base}' ({error})",
-            expected="a folder with a causal language model and its tokenizer, or the hub id of one",
+            expected="a folder with a causal language model, or the hub id of one",
             remedy="check the name, and the options under `load`" if options else None,
         ) from error
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise _no_causal_model(name, f"it has no weights for {missing}")
-    if not hasattr(tokenizer, "backend_tokenizer"):
-        raise InputError(f"the tokenizer of '{name}' has no fast form", remedy="convert it to tokenizer.json")
+    tokenizer = load_tokenizer(name)
     if adapter.is_file():
         loaded = _with_adapter(loaded, adapter.parent)
     if "device_map" not in chosen and not getattr(loaded, "is_quantized", False):
@@ -123,6 +122,23 @@ def load_language_model(
     if not _is_causal(found):
         raise _no_causal_model(name, "what it makes of a word depends on the words after it")
     return found
+
+
+def load_tokenizer(model: str | os.PathLike[str]) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        InputError: there is none, or it has no fast form.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(model))
+    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        raise InputError(f"no tokenizer can be loaded from '{model}' ({error})") from error
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise InputError(
+            f"the tokenizer of '{model}' has no fast form", remedy="convert it to tokenizer.json"
+        )
+    return tokenizer
 
 
 def _no_causal_model(name: str, reason: str) -> InputError:

@@ -130,7 +130,8 @@ def _expanded(cache: Cache, batch: int) -> Cache:
     """The same cache for a batch; its layers grow by concatenation, and so leave the prefix as it is."""
     found = copy.copy(cache)
     found.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in found.layers:
+    layers: list[Any] = found.layers
+    for layer in layers:
         if layer.is_initialized:  # one that takes its keys from another layer holds nothing
             layer.keys = layer.keys.expand(batch, -1, -1, -1)
             layer.values = layer.values.expand(batch, -1, -1, -1)
