@@ -1,11 +1,14 @@
 """Measure runs, compare them, and report: metrics, intervals, significance, time per query.
 
     rankings, judgements -> evaluate_run -> RunMetrics -> system_result, compare_systems -> Results -> report
+    labels, scores of pairs -> PairSetScores -> evaluate_pair_sets -> Results -> report
 
-`limbeck.evaluation.report` needs the extra `report`; `evaluate_binary` needs the extra `pairs`.
+`limbeck.evaluation.report` needs the extra `report`; binary pairs need the extra `pairs`.
 """
 
 from limbeck.evaluation.latency import latency_ms
+from limbeck.evaluation.pair_scores import ScoredPairs, read_pair_scores, write_pair_scores
+from limbeck.evaluation.pair_systems import PairSetScores, SystemScores, evaluate_pair_sets
 from limbeck.evaluation.pairs import choose_threshold, evaluate_binary, evaluate_graded
 from limbeck.evaluation.results import Comparison, Estimate, Latency, Results, SystemResult
 from limbeck.evaluation.retrieval import DEFAULT_METRICS, Metric, RunMetrics, evaluate_run, parse_metric
@@ -32,11 +35,14 @@ __all__ = [
     "FamilyResults",
     "Latency",
     "Metric",
+    "PairSetScores",
     "QueryDifference",
     "Repeated",
     "Results",
     "RunMetrics",
+    "ScoredPairs",
     "SystemResult",
+    "SystemScores",
     "against",
     "bootstrap_interval",
     "choose_threshold",
@@ -45,6 +51,7 @@ __all__ = [
     "estimate_run",
     "evaluate_binary",
     "evaluate_graded",
+    "evaluate_pair_sets",
     "evaluate_run",
     "family_results",
     "holm",
@@ -55,5 +62,7 @@ __all__ = [
     "parse_metric",
     "query_differences",
     "randomisation_test",
+    "read_pair_scores",
     "system_result",
+    "write_pair_scores",
 ]

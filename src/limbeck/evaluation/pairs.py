@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from limbeck.errors import InputError
+from limbeck.evaluation.resampling import (
+    Statistic,
+    WeightedAveragePrecision,
+    WeightedMean,
+    WeightedPearson,
+    WeightedShare,
+    WeightedSpearman,
+    percentile_interval,
+    resample,
+)
 from limbeck.evaluation.results import Estimate
-from limbeck.evaluation.significance import bootstrap_interval, bootstrap_statistic
-
-Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 def choose_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -62,6 +67,45 @@ def choose_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(middle if middle > distinct[best - 1] else distinct[best])
 
 
+@dataclass(frozen=True, slots=True)
+class PairMetric:
+    """A metric of one system's scores of a set.
+
+    Attributes:
+        value: of the set as it is, from SciPy or scikit-learn.
+        statistic: the same metric of resamples.
+        right: whether each pair is right, shape (pairs,), where the metric is the mean of that; else None.
+    """
+
+    value: float
+    statistic: Statistic
+    right: NDArray[np.float64] | None = None
+
+
+def binary_metrics(scores: ArrayLike, labels: ArrayLike, *, threshold: float) -> dict[str, PairMetric]:
+    """The metrics that `evaluate_binary` estimates, for those who resample several systems together."""
+    if math.isnan(threshold):
+        raise InputError("the threshold is NaN", expected="a number, chosen on dev pairs")
+    values, truth = _binary(scores, labels)
+    metrics = _sklearn_metrics()
+    called = values >= threshold
+    right = (truth == called).astype(np.float64)
+    return {
+        "Average precision": PairMetric(
+            float(metrics.average_precision_score(truth, values)), WeightedAveragePrecision(values, truth)
+        ),
+        "Accuracy": PairMetric(float(metrics.accuracy_score(truth, called)), WeightedMean(right), right),
+        "Precision": PairMetric(
+            float(metrics.precision_score(truth, called, zero_division=0.0)),
+            WeightedShare(inside=truth, among=called, empty=0.0),
+        ),
+        "Recall": PairMetric(
+            float(metrics.recall_score(truth, called, zero_division=0.0)),
+            WeightedShare(inside=called, among=truth),
+        ),
+    }
+
+
 def evaluate_binary(
     scores: ArrayLike, labels: ArrayLike, *, threshold: float, seed: int = 0
 ) -> dict[str, Estimate]:
@@ -74,7 +118,8 @@ def evaluate_binary(
         seed: of the bootstrap intervals.
 
     Returns:
-        `Accuracy`, `Average precision`, `Precision` and `Recall`, each with its 95 % interval.
+        `Average precision`, `Accuracy`, `Precision` and `Recall`, each with its 95 % interval. Where nothing
+        is called positive the precision is 0.
 
     Raises:
         InputError: as `choose_threshold`; for a threshold that is NaN; when scikit-learn is not installed.
@@ -83,23 +128,25 @@ def evaluate_binary(
         >>> evaluate_binary([0.9, 0.2, 0.6], [1, 0, 0], threshold=0.5)["Recall"].value
         1.0
     """
-    if math.isnan(threshold):
-        raise InputError("the threshold is NaN", expected="a number, chosen on dev pairs")
-    values, truth = _binary(scores, labels)
-    metrics = _sklearn_metrics()
-    called = values >= threshold
+    return _estimates(binary_metrics(scores, labels, threshold=threshold), len(np.asarray(scores)), seed)
+
+
+def graded_metrics(scores: ArrayLike, labels: ArrayLike) -> dict[str, PairMetric]:
+    """The metrics that `evaluate_graded` estimates, for those who resample several systems together."""
+    values, truth = _paired(scores, labels)
+    for what, sample in (("scores", values), ("labels", truth)):
+        if np.ptp(sample) == 0:
+            raise InputError(f"all {what} are equal", expected="two different values at least")
     return {
-        "Accuracy": _share(metrics.accuracy_score(truth, called), truth == called, seed),
-        "Average precision": bootstrap_statistic(
-            partial(_average_precision, metrics), values, truth, seed=seed
+        "Spearman": PairMetric(
+            float(stats.spearmanr(values, truth).statistic), WeightedSpearman(values, truth)
         ),
-        "Precision": _share(metrics.precision_score(truth, called, zero_division=0.0), truth[called], seed),
-        "Recall": _share(metrics.recall_score(truth, called, zero_division=0.0), called[truth == 1], seed),
+        "Pearson": PairMetric(float(stats.pearsonr(values, truth).statistic), WeightedPearson(values, truth)),
     }
 
 
 def evaluate_graded(scores: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:
-    """Pearson's and Spearman's correlation of scores with graded labels.
+    """Spearman's and Pearson's correlation of scores with graded labels.
 
     Args:
         scores: shape (pairs,).
@@ -107,7 +154,7 @@ def evaluate_graded(scores: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> d
         seed: of the bootstrap intervals.
 
     Returns:
-        `Pearson` and `Spearman` from -1 to 1, each with its 95 % interval.
+        `Spearman` and `Pearson` from -1 to 1, each with its 95 % interval.
 
     Raises:
         InputError: for NaN, for different lengths, for fewer than two pairs, and when all scores or all
@@ -117,35 +164,12 @@ def evaluate_graded(scores: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> d
         >>> evaluate_graded([0.1, 0.5, 0.9], [1.0, 2.0, 5.0])["Spearman"].value
         1.0
     """
-    values, truth = _paired(scores, labels)
-    for what, sample in (("scores", values), ("labels", truth)):
-        if np.ptp(sample) == 0:
-            raise InputError(f"all {what} are equal", expected="two different values at least")
-    statistics: dict[str, Statistic] = {"Pearson": _pearson, "Spearman": _spearman}
-    return {
-        name: bootstrap_statistic(function, values, truth, seed=seed) for name, function in statistics.items()
-    }
+    return _estimates(graded_metrics(scores, labels), len(np.asarray(scores)), seed)
 
 
-def _share(value: float, right: NDArray[Any], seed: int) -> Estimate:
-    """A metric that is the share of pairs that are right; its interval is that of a mean of 0 and 1."""
-    interval = bootstrap_interval(right, seed=seed) if len(right) else Estimate(math.nan)
-    return replace(interval, value=float(value))
-
-
-def _average_precision(metrics: Any, scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    # A resample may hold no positive at all.
-    return float(metrics.average_precision_score(labels, scores)) if labels.any() else math.nan
-
-
-def _pearson(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    if np.ptp(scores) == 0 or np.ptp(labels) == 0:
-        return math.nan
-    return float(stats.pearsonr(scores, labels).statistic)
-
-
-def _spearman(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    return _pearson(stats.rankdata(scores), stats.rankdata(labels))
+def _estimates(metrics: dict[str, PairMetric], pairs: int, seed: int) -> dict[str, Estimate]:
+    resampled = resample({name: metric.statistic for name, metric in metrics.items()}, pairs, seed=seed)
+    return {name: percentile_interval(metric.value, resampled[name]) for name, metric in metrics.items()}
 
 
 def _sklearn_metrics() -> Any:

@@ -5,7 +5,7 @@ On disk they are one JSON file:
     {"systems": {NAME: {METRIC: {"value": 0.41, "low": 0.38, "high": 0.44}, ...,
                         "latency_ms": {"p50": 1.2, "p95": 2.0}}},
      "comparisons": [...], "machine": {...}, "seed": 0, "recipe": {...},
-     "deviations": {NAME: {METRIC: 0.01, ...}}}
+     "deviations": {NAME: {METRIC: 0.01, ...}}, "unit": "query"}
 
 in which only `systems` is always there. An interval that does not exist (a single query) is `null`.
 """
@@ -17,12 +17,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 
 LATENCY = "latency_ms"
+Unit = Literal["query", "pair"]
 SIGNIFICANT = 0.05
 
 _EXPECTED = '{"systems": {NAME: {METRIC: {"value", "low", "high"}, ..., "latency_ms": {"p50", "p95"}}}}'
@@ -52,7 +53,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Time per query in milliseconds: the median and the 95th percentile."""
+    """Time per query, or per pair, in milliseconds: the median and the 95th percentile."""
 
     p50: float
     p95: float
@@ -77,22 +78,22 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two systems on the same queries; the difference is `first` minus `second`.
+    """Two systems on the same queries, or the same pairs; the difference is `first` minus `second`.
 
     Attributes:
         first: name of the system that is compared.
         second: name of the system that it is compared with.
         metric: the metric, such as `"nDCG@10"`.
-        queries: number of queries.
-        difference: mean of the per-query differences.
+        queries: number of queries, or of pairs.
+        difference: mean of the per-query differences, or the difference of a metric that is no such mean.
         low: lower end of its confidence interval; NaN when there is none.
         high: upper end of its confidence interval; NaN when there is none.
-        p_value: paired randomisation test, two-sided.
-        t_test_p_value: paired t-test, two-sided.
+        p_value: paired randomisation test, two-sided; for a metric that is no mean the shifted bootstrap.
+        t_test_p_value: paired t-test, two-sided; NaN for a metric that is no mean.
         p_holm: `p_value` corrected for the comparisons made together (Holm 1979).
         wins: queries on which `first` is better.
         losses: queries on which `second` is better.
-        ties: queries on which they are equal.
+        ties: queries on which they are equal. All three are 0 for a metric that no single pair has.
     """
 
     first: str
@@ -114,6 +115,12 @@ class Comparison:
         """Whether the corrected p-value is below 0.05."""
         return self.p_holm < SIGNIFICANT
 
+    @property
+    def outcomes(self) -> tuple[str, str, str]:
+        """Wins, losses and ties, ready to print; dashes for a metric that no single query or pair has."""
+        counts = self.wins, self.losses, self.ties
+        return (f"{counts[0]:,}", f"{counts[1]:,}", f"{counts[2]:,}") if any(counts) else ("–", "–", "–")
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -127,6 +134,7 @@ class Results:
         recipe: the recipe that made the run, as JSON values.
         deviations: system and metric to the standard deviation of the value over runs with other seeds, for
             systems that were made several times.
+        unit: what is answered, and timed: queries or pairs.
 
     Example:
         >>> results = Results({"bm25": SystemResult({"MRR@10": Estimate(0.5, 0.4, 0.6)}, Latency(1.0, 2.5))})
@@ -142,6 +150,7 @@ class Results:
     seed: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     deviations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    unit: Unit = "query"
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -192,7 +201,7 @@ class Results:
     def _rows(
         self, metrics: Sequence[str], intervals: bool, baseline: str | None, emphasise: Callable[[str], str]
     ) -> list[list[str]]:
-        rows = [["System", *metrics, "ms per query"]]
+        rows = [["System", *metrics, f"ms per {self.unit}"]]
         for name, system in self.systems.items():
             cells = [name]
             for metric in metrics:
@@ -234,6 +243,8 @@ class Results:
             document["recipe"] = dict(self.recipe)
         if self.deviations:
             document["deviations"] = {name: dict(spreads) for name, spreads in self.deviations.items()}
+        if self.unit != "query":
+            document["unit"] = self.unit
         return document
 
     @classmethod
@@ -260,6 +271,7 @@ class Results:
                     name: {metric: float(spread) for metric, spread in spreads.items()}
                     for name, spreads in document.get("deviations", {}).items()
                 },
+                _unit(document.get("unit", "query")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"these are no results ({error})", expected=_EXPECTED) from error
@@ -350,6 +362,12 @@ def _jsonable(record: Estimate | Latency | Comparison) -> dict[str, Any]:
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in asdict(record).items()
     }
+
+
+def _unit(name: object) -> Unit:
+    if name not in get_args(Unit):
+        raise ValueError(f"the unit is {name!r}")
+    return cast("Unit", name)
 
 
 def _build(kind: type[_Record], record: Mapping[str, Any]) -> _Record:

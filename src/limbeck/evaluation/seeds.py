@@ -126,9 +126,7 @@ class FamilyResults:
                     signed(c.difference) + format_interval(c),
                     format_p(c.p_value),
                     format_p(c.p_holm),
-                    f"{c.wins:,}",
-                    f"{c.losses:,}",
-                    f"{c.ties:,}",
+                    *c.outcomes,
                     f"{agreeing}/{len(self.seeds)}",
                 ]
             )

@@ -186,9 +186,7 @@ def comparison_table(report: Report) -> Table | None:
             format_interval(c).strip() or "–",
             format_p(c.p_value),
             format_p(c.p_holm),
-            f"{c.wins:,}",
-            f"{c.losses:,}",
-            f"{c.ties:,}",
+            *c.outcomes,
         )
         for c in report.results.comparisons
     ]
