@@ -30,3 +30,139 @@ from limbeck.recipes import (
     Recipe,
 )
 from limbeck.students.dense.adapters import LoraSettings, add_adapters
+from limbeck.students.dense.backbone import pooling_module
+from limbeck.students.generative.model import load_generator
+from limbeck.teachers.llm.answers import answer_tokens
+from limbeck.teachers.llm.encoding import PromptEncoder
+from limbeck.teachers.llm.loading import load_tokenizer
+
+#: Passages that are read to see how the corpus is written.
+SAMPLE = 200
+
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
+_LETTER = re.compile(r"[^\W\d_]")
+_WITHOUT_SPACES = ("zh", "ja", "ko")
+
+
+def check_data(recipe: Recipe) -> None:
+    """The corpus, the queries and the three splits are there, or what would fetch them is installed."""
+    data = recipe.data
+    if isinstance(data, BeirData):
+        require_folder(data.folder, expected=LAYOUT)
+        names = {"train": data.train, "dev": data.dev, "test": data.test}
+        wanted = ["corpus.jsonl", "queries.jsonl", *(f"qrels/{name}.tsv" for name in names.values())]
+        for name in wanted:
+            if find_file(data.folder, name) is None:
+                raise InputError(
+                    f"there is neither {name} nor {name}.gz",
+                    path=data.folder,
+                    expected=LAYOUT,
+                    remedy=f"give data.train, data.dev and data.test names of files; {_splits_there(data)}",
+                )
+    elif isinstance(data, HubData):
+        _require("datasets", "data of the kind 'hub'", "hub")
+    elif isinstance(data, IrDatasetsData):
+        _require("ir_datasets", "data of the kind 'ir_datasets'", "hub")
+
+
+def _splits_there(data: BeirData) -> str:
+    files = (data.folder / "qrels").glob("*.tsv*")
+    names = sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in files})
+    return f"there are {', '.join(names)}" if names else "there are none"
+
+
+def check_language(recipe: Recipe) -> None:
+    """There is a tokenizer of the language, and it is one for the script that the corpus is written in."""
+    tokenizer_for(recipe.language)
+    if isinstance(recipe.data, BeirData) and (corpus := find_file(recipe.data.folder, "corpus.jsonl")):
+        records = islice(Records(corpus, json_object), SAMPLE)
+        share = _share_without_spaces(str(record.get("text", "")) for record in records)
+        language = recipe.language.strip().lower()
+        if share > 0.5 and not language.startswith(_WITHOUT_SPACES) and language != "none":
+            raise InputError(
+                f"the language is '{recipe.language}', but {share:.0%} of the corpus is written in Chinese, "
+                "Japanese or Korean characters, where words are not set apart by spaces",
+                path=corpus,
+                expected="zh, ja or ko, zh-jieba or ja-janome",
+                remedy="set `language`, or `language: none` if words are set apart by spaces after all",
+            )
+
+
+def _share_without_spaces(texts: Iterable[str]) -> float:
+    text = "".join(texts)
+    letters = len(_LETTER.findall(text))
+    return len(_CJK.findall(text)) / letters if letters else 0.0
+
+
+def check_student(recipe: Recipe) -> None:
+    """The backbone loads, and a student can be made of it."""
+    student = recipe.student
+    backbone = start_backbone(recipe, "cpu")
+    if isinstance(student, GenerativeStudentRecipe):
+        generator = load_generator(
+            student.model or recipe.backbone,
+            start=student.start,
+            max_query_length=student.max_query_length,
+            device="cpu",
+        )
+        generator.require_lengths(max(view.max_length for view in student.views))
+        if student.generation.tensorboard or (student.ranking and student.ranking.tensorboard):
+            _require("tensorboard", "tensorboard in a training of the student", "tensorboard")
+        return
+    pooling_module(backbone)
+    width, heads = backbone.get_embedding_dimension(), student.heads
+    if student.pooling == "attention" and (width is None or width % heads):
+        raise InputError(
+            f"student.heads is {heads}, which does not divide the {width} dimensions of '{recipe.backbone}'",
+            remedy="set student.heads to 1, 2, 4, 8, 16 or 32, whichever divides them",
+        )
+    if student.lora is not None:
+        add_adapters(backbone, LoraSettings(**student.lora.model_dump()))
+    if recipe.training.tensorboard:
+        _require("tensorboard", "training.tensorboard", "tensorboard")
+
+
+def check_teacher(recipe: Recipe) -> None:
+    """The tokenizer of each language model is there, and it has tokens for yes and no."""
+    for number, member in enumerate(recipe.teacher.members):
+        if isinstance(member, LLMMember):
+            if member.fine_tuning is not None:
+                _require("peft", f"teacher.members.{number}.fine_tuning", "lora")
+            try:
+                tokenizer = load_tokenizer(member.model)
+                answer_tokens(tokenizer, member.question)
+                PromptEncoder(tokenizer, member.question, max_length=member.max_length, chat=member.chat)
+            except InputError as error:
+                raise InputError(
+                    f"teacher.members.{number}: {error.problem}",
+                    expected=error.expected,
+                    remedy=error.remedy,
+                ) from error
+
+
+def check_device(recipe: Recipe) -> None:
+    """The device is one that torch knows, and this machine has."""
+    if recipe.device is None:
+        return
+    try:
+        torch.empty(0, device=recipe.device)
+    except (AssertionError, RuntimeError) as error:  # the former where torch is built without CUDA
+        raise InputError(
+            f"the device '{recipe.device}' cannot be used: {str(error).splitlines()[0].rstrip('.')}",
+            remedy="set `device` to one that `limbeck doctor` lists, or to null for the best of them",
+        ) from error
+
+
+def check_evaluation(recipe: Recipe) -> None:
+    """The metrics are known, and the report can be written."""
+    for name in recipe.evaluation.metrics:
+        parse_metric(name)
+    require_extra()
+
+
+def _require(module: str, wanted_by: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise InputError(
+            f"{wanted_by} needs the package '{module}', which is not installed",
+            remedy=f"pip install 'limbeck[{extra}]'",
+        )
