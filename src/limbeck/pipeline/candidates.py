@@ -10,15 +10,16 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from limbeck.data import Judgements, Passages, Queries, Query, RankedList, Rankings, RankingsWriter
-from limbeck.data.dataset import RetrievalDataset
+from limbeck.data.dataset import PASSAGES_FILE, RetrievalDataset
 from limbeck.data.formats.beir import import_beir
+from limbeck.data.formats.corpus import corpus_passages
 from limbeck.data.formats.hub import import_hub, import_ir_datasets
 from limbeck.data.formats.trec import read_run
 from limbeck.data.stdlib import build_stdlib, stdlib_fingerprint
 from limbeck.errors import InputError
 from limbeck.mining import BM25, BM25Miner, DenseMiner, Miner, mine_to
 from limbeck.pipeline.run import Run
-from limbeck.recipes import BeirData, HubData, Recipe, RunMember, Split, StdlibData
+from limbeck.recipes import BeirData, CorpusData, HubData, Recipe, RunMember, Split, StdlibData
 from limbeck.students.dense.backbone import load_backbone
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -33,6 +34,8 @@ def data_settings(recipe: Recipe) -> object:
         return [data, stdlib_fingerprint()]
     if isinstance(data, BeirData):
         return [data, file_stamps(data.folder)]
+    if isinstance(data, CorpusData):
+        return file_stamps(data.file)
     return data
 
 
@@ -45,6 +48,9 @@ def file_stamps(*paths: Path) -> list[tuple[str, int, int]]:
 def prepare_data(run: Run, work: Path) -> None:
     """Reads the corpus, the queries and the judgements into tables."""
     data = run.recipe.data
+    if isinstance(data, CorpusData):
+        _prepare_corpus(run, data, work)
+        return
     if isinstance(data, StdlibData):
         dataset = build_stdlib(work, max_queries_per_module=data.max_queries_per_module)
     elif isinstance(data, BeirData):
@@ -55,9 +61,24 @@ def prepare_data(run: Run, work: Path) -> None:
         dataset = import_hub(data.name, work)
     else:
         dataset = import_ir_datasets({"train": data.train, "dev": data.dev, "test": data.test}, work)
+    _require_words(dataset.passages)
+    require_splits(run, dataset)
+
+
+def _prepare_corpus(run: Run, data: CorpusData, work: Path) -> None:
+    passages = Passages.write(work / PASSAGES_FILE, corpus_passages(data.file))
+    _require_words(passages)
+    run.progress.note(f"{len(passages):,} passages, and no questions yet")
+
+
+def require_splits(run: Run, dataset: RetrievalDataset) -> None:
+    """Does nothing but leave a note if a data set has queries with answers in every split.
+
+    Raises:
+        InputError: it lacks a split, or an answer; or a query id cannot stand in a TREC run.
+    """
     for split in SPLITS:
         _require_split(dataset, split)
-    _require_words(dataset.passages)
     for queries in dataset.queries.values():
         _require_words(queries)
     counts = ", ".join(f"{len(dataset.queries[split]):,} {split}" for split in SPLITS)

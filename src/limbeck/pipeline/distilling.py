@@ -168,7 +168,7 @@ def build_index(run: Run, work: Path) -> None:
         run.progress.note(f"two stages with {depth} candidates find {share:.1%} of the exhaustive top 10")
     settings = {
         "candidates": run.recipe.index.candidates,
-        "passages": passages.fingerprint,
+        "passages": run.corpus.fingerprint,
         "size_bytes": index.size_bytes,
         "recall": recall,
     }

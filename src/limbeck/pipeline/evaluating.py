@@ -22,6 +22,7 @@ from limbeck.evaluation.report import Report, Table, write_report
 from limbeck.pipeline.candidates import candidate_lists
 from limbeck.pipeline.folder import machine
 from limbeck.pipeline.identifiers import uses_teacher
+from limbeck.pipeline.inventing import INVENTED, asks_invented
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.systems import TEACHER, Search, System, Systems, systems_of
 from limbeck.pipeline.teaching import open_teacher, scored_by_teacher
@@ -84,6 +85,8 @@ def evaluate(run: Run, work: Path) -> None:
         recipe.content,
     )
     results.write(work / "metrics.json")
+    if asks_invented(recipe, split):
+        run.progress.note(INVENTED)
     write_report(_report(run, systems, results, metrics), work)
 
 
@@ -120,6 +123,7 @@ def _report(run: Run, systems: Systems, results: Results, metrics: dict[str, Run
         results,
         metrics,
         title=f"{run.recipe.name}: a distilled retriever",
+        lead=INVENTED if asks_invented(run.recipe, run.recipe.evaluation.split) else "",
         compared=(systems.student, systems.start),
         query_text=queries.text,
         curves=[

@@ -179,11 +179,11 @@ class RunFolder:
             source,
             work,
             symlinks=True,
-            copy_function=_link,
+            copy_function=link_or_copy,
             ignore=lambda folder, _: {_DONE} if Path(folder) == source else set(),
         )
         # The last file: a folder that lacks it is begun anew.
-        _link(source / _DONE, work / _DONE)
+        link_or_copy(source / _DONE, work / _DONE)
         self._put_into_place(stage)
 
     def publish(self, stage: str, names: Iterable[str]) -> None:
@@ -263,7 +263,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def _link(source: Path | str, target: Path | str) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """A second name of a file, or a copy: not every file system has such names, nor endlessly many."""
     try:
         os.link(source, target)

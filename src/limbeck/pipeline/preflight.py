@@ -10,22 +10,25 @@ import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 
 import torch
 
 from limbeck.data.formats.beir import LAYOUT
-from limbeck.data.formats.fields import json_object
+from limbeck.data.formats.corpus import corpus_passages
 from limbeck.errors import InputError
 from limbeck.evaluation import parse_metric
 from limbeck.evaluation.report import require_extra
-from limbeck.files import Records, find_file, require_folder
+from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.recipes import (
     BeirData,
+    CorpusData,
     GenerativeStudentRecipe,
     HubData,
     IrDatasetsData,
+    JudgedQueries,
     LLMMember,
     Recipe,
 )
@@ -59,13 +62,27 @@ def check_data(recipe: Recipe) -> None:
                     expected=LAYOUT,
                     remedy=f"give data.train, data.dev and data.test names of files; {_splits_there(data)}",
                 )
+    elif isinstance(data, CorpusData) and data.judged is not None:
+        _check_judged(data.judged)
     elif isinstance(data, HubData):
         _require("datasets", "data of the kind 'hub'", "hub")
     elif isinstance(data, IrDatasetsData):
         _require("ir_datasets", "data of the kind 'ir_datasets'", "hub")
 
 
-def _splits_there(data: BeirData) -> str:
+def _check_judged(judged: JudgedQueries) -> None:
+    """The files of people's questions are there; they are needed only once questions are written."""
+    for name in ("queries.jsonl", *(f"qrels/{qrels}.tsv" for qrels in (judged.dev, judged.test) if qrels)):
+        if find_file(judged.folder, name) is None:
+            raise InputError(
+                f"there is neither {name} nor {name}.gz",
+                path=judged.folder,
+                expected="queries.jsonl[.gz] and qrels/<name>.tsv[.gz]",
+                remedy=f"give data.judged.dev and data.judged.test names of files; {_splits_there(judged)}",
+            )
+
+
+def _splits_there(data: BeirData | JudgedQueries) -> str:
     files = (data.folder / "qrels").glob("*.tsv*")
     names = sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in files})
     return f"there are {', '.join(names)}" if names else "there are none"
@@ -74,9 +91,9 @@ def _splits_there(data: BeirData) -> str:
 def check_language(recipe: Recipe) -> None:
     """There is a tokenizer of the language, and it is one for the script that the corpus is written in."""
     tokenizer_for(recipe.language)
-    if isinstance(recipe.data, BeirData) and (corpus := find_file(recipe.data.folder, "corpus.jsonl")):
-        records = islice(Records(corpus, json_object), SAMPLE)
-        share = _share_without_spaces(str(record.get("text", "")) for record in records)
+    corpus = _corpus_file(recipe)
+    if corpus is not None:
+        share = _share_without_spaces(passage.text for passage in islice(corpus_passages(corpus), SAMPLE))
         language = recipe.language.strip().lower()
         if share > 0.5 and not language.startswith(_WITHOUT_SPACES) and language != "none":
             raise InputError(
@@ -86,6 +103,12 @@ def check_language(recipe: Recipe) -> None:
                 expected="zh, ja or ko, zh-jieba or ja-janome",
                 remedy="set `language`, or `language: none` if words are set apart by spaces after all",
             )
+
+
+def _corpus_file(recipe: Recipe) -> Path | None:
+    if isinstance(recipe.data, BeirData):
+        return find_file(recipe.data.folder, "corpus.jsonl")
+    return recipe.data.file if isinstance(recipe.data, CorpusData) else None
 
 
 def _share_without_spaces(texts: Iterable[str]) -> float:

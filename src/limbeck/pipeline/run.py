@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limbeck.data.dataset import RetrievalDataset, open_dataset
+from limbeck.data import Passages
+from limbeck.data.dataset import PASSAGES_FILE, RetrievalDataset, open_dataset
 from limbeck.errors import InputError
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.progress import Progress, Silent
-from limbeck.recipes import Recipe, digest
+from limbeck.recipes import CorpusData, Recipe, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +55,20 @@ class Run:
         self.scores = scores or folder / "scores.sqlite"
         self.siblings = siblings
 
+    @property
+    def data_stage(self) -> str:
+        """The stage that leaves the data set: the first, or where questions are written the one after."""
+        return "sift" if isinstance(self.recipe.data, CorpusData) else "data"
+
     @cached_property
     def dataset(self) -> RetrievalDataset:
-        """What the first stage left."""
-        return open_dataset(self.folder / "data")
+        """What `data_stage` left."""
+        return open_dataset(self.folder / self.data_stage)
+
+    @cached_property
+    def corpus(self) -> Passages:
+        """The passages as they were read: what users are shown."""
+        return Passages.open(self.folder / "data" / PASSAGES_FILE)
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,7 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
             if stage.name in stale:
                 _finish(run, stage, keys[stage.name])
                 run.folder.write_manifest(keys)
-            if number == 1:
+            if stage.name == run.data_stage:
                 _inspect(run, [stage for stage in wanted if stage.name in stale])
         for stage in wanted:
             run.folder.publish(stage.name, stage.publishes)

@@ -11,9 +11,11 @@ from limbeck.pipeline import (
     generating,
     identifiers,
     inspection,
+    inventing,
     preflight,
     query_writing,
     ranking,
+    sifting,
     teaching,
 )
 from limbeck.pipeline.run import Stage
@@ -29,9 +31,25 @@ _FIRST = (
         checks=(preflight.check_data,),
     ),
     Stage(
+        "invent",
+        "Write questions for the passages",
+        after=("data",),
+        settings=inventing.invention_settings,
+        work=inventing.invent,
+        checks=(preflight.check_device,),
+    ),
+    Stage(
+        "sift",
+        "Drop questions of little worth, and split the others",
+        after=("invent",),
+        settings=sifting.sifting_settings,
+        work=sifting.sift,
+        checks=(preflight.check_device, preflight.check_language),
+    ),
+    Stage(
         "mine",
         "Mine candidates",
-        after=("data",),
+        after=("data", "sift"),
         settings=candidates.mining_settings,
         work=candidates.mine,
         checks=(preflight.check_device, preflight.check_language, preflight.check_student),
@@ -182,9 +200,11 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
         ['data', 'mine', 'generate', 'baseline', 'index', 'evaluate']
     """
     student = recipe.student
+    left_out = set() if inventing.invents_queries(recipe) else {"invent", "sift"}
     if isinstance(student, DenseStudentRecipe):
-        return _kept(_DENSE, set())
-    left_out = set() if identifiers.writes_queries(recipe) else {"write-queries"}
+        return _kept(_DENSE, left_out)
+    if not identifiers.writes_queries(recipe):
+        left_out.add("write-queries")
     if student.ranking is None:
         left_out |= _RANKING
     if not identifiers.uses_teacher(recipe):

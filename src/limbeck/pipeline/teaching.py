@@ -263,26 +263,42 @@ def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
         if split == "train" and data.training_passages is not None:
             return BM25Teacher(BM25.build(data.training_passages, recipe.language))
         return BM25Teacher(open_bm25(run))
-    if isinstance(member, BiEncoderMember | LateInteractionMember):
-        kind = BiEncoderTeacher if isinstance(member, BiEncoderMember) else LateInteractionTeacher
-        return kind(load_backbone(member.model or recipe.backbone, recipe.max_length, recipe.device))
+    if isinstance(member, RunMember):
+        return _run_file(run, member, split)
+    return model_teacher(recipe, member, run.folder / "teacher" / f"{member.kind}-{number}" / "model")
+
+
+def model_teacher(
+    recipe: Recipe,
+    member: BiEncoderMember | LateInteractionMember | CrossEncoderMember | LLMMember,
+    trained: Path | None = None,
+) -> Teacher:
+    """A member that is a model, and needs nothing of the data.
+
+    Args:
+        recipe: whose backbone and lengths it takes where it names none.
+        member: which.
+        trained: where the weights lie of a member that was trained here.
+    """
     if isinstance(member, CrossEncoderMember):
-        fine_tuned = run.folder / "teacher" / f"cross-encoder-{number}" / "model"
-        length = recipe.teacher.max_length
-        model = load_cross_encoder(member.model or fine_tuned, max_length=length, device=recipe.device)
+        length, name = recipe.teacher.max_length, member.model or trained
+        if name is None:
+            raise TypeError("a cross-encoder that is not fine-tuned yet has no model to load")
+        model = load_cross_encoder(name, max_length=length, device=recipe.device)
         return CrossEncoderTeacher(model, max_length=length)
     if isinstance(member, LLMMember):
-        adapted = run.folder / "teacher" / f"llm-{number}" / "model"
+        tuned = trained if member.fine_tuning else member.model
+        if tuned is None:
+            raise TypeError("an LLM that is not fine-tuned yet cannot be loaded")
         return LLMTeacher(
-            load_language_model(
-                adapted if member.fine_tuning else member.model, device=recipe.device, options=member.load
-            ),
+            load_language_model(tuned, device=recipe.device, options=member.load),
             member.question,
             max_length=member.max_length,
             batch_size=member.batch_size,
             chat=member.chat,
         )
-    return _run_file(run, member, split)
+    kind = BiEncoderTeacher if isinstance(member, BiEncoderMember) else LateInteractionTeacher
+    return kind(load_backbone(member.model or recipe.backbone, recipe.max_length, recipe.device))
 
 
 def _run_file(run: Run, member: RunMember, split: str) -> Teacher:

@@ -4,7 +4,7 @@ Unknown keys, missing files and contradictions are reported before any work star
 """
 
 from limbeck.recipes.base import Section, Split
-from limbeck.recipes.data import BeirData, HubData, IrDatasetsData, StdlibData
+from limbeck.recipes.data import BeirData, CorpusData, HubData, IrDatasetsData, StdlibData
 from limbeck.recipes.dense import D2LLMRecipe, DenseStudentRecipe, ListLossRecipe
 from limbeck.recipes.generative import (
     BodyRecipe,
@@ -17,6 +17,7 @@ from limbeck.recipes.generative import (
     TitleRecipe,
 )
 from limbeck.recipes.loading import digest, load_recipe, make_recipe, recipe_yaml
+from limbeck.recipes.queries import ClozeWriterRecipe, InventedQueries, JudgedQueries, QueryFilter
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.teacher import (
     BiEncoderMember,
@@ -33,6 +34,8 @@ __all__ = [
     "BiEncoderMember",
     "Bm25Member",
     "BodyRecipe",
+    "ClozeWriterRecipe",
+    "CorpusData",
     "CrossEncoderMember",
     "D2LLMRecipe",
     "DenseStudentRecipe",
@@ -40,13 +43,16 @@ __all__ = [
     "GeneratedSource",
     "GenerativeStudentRecipe",
     "HubData",
+    "InventedQueries",
     "IrDatasetsData",
+    "JudgedQueries",
     "LLMMember",
     "LateInteractionMember",
     "ListLossRecipe",
     "Member",
     "PseudoQueryRecipe",
     "PseudoQuerySource",
+    "QueryFilter",
     "Ranking",
     "Recipe",
     "RunMember",

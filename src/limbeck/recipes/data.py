@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from limbeck.recipes.base import File, Folder, Section, Split
+from limbeck.recipes.queries import InventedQueries, JudgedQueries
 
 
 class StdlibData(Section):
@@ -42,7 +43,18 @@ class IrDatasetsData(Section):
     test: str
 
 
-Data = Annotated[StdlibData | BeirData | HubData | IrDatasetsData, Field(discriminator="kind")]
+class CorpusData(Section):
+    """A corpus alone, `file: corpus.jsonl[.gz]` or TSV; the questions are written here."""
+
+    kind: Literal["corpus"]
+    file: File
+    queries: InventedQueries = InventedQueries()
+    judged: JudgedQueries | None = Field(
+        None, description="Questions of people that take the place of invented ones in dev or test."
+    )
+
+
+Data = Annotated[StdlibData | BeirData | HubData | IrDatasetsData | CorpusData, Field(discriminator="kind")]
 
 
 class Mining(Section):

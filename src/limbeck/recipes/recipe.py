@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from limbeck.recipes.base import ModelName, Section, Split
-from limbeck.recipes.data import Data, Mining
+from limbeck.recipes.data import CorpusData, Data, Mining
 from limbeck.recipes.dense import (
     BaselineTraining,
     D2LLMRecipe,
@@ -120,6 +120,16 @@ class Recipe(Section):
         if self.evaluation.depth < max(cutoffs, default=1):
             raise ValueError(
                 f"evaluation.depth is {self.evaluation.depth}, but a metric looks at {max(cutoffs)} passages"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_know_the_questions(self) -> Self:
+        named = self.mining.runs or any(isinstance(member, RunMember) for member in self.teacher.members)
+        if isinstance(self.data, CorpusData) and named:
+            raise ValueError(
+                "run files cannot know questions that are yet to be written: leave out mining.runs and the "
+                "teacher's members of the kind 'run', or bring the questions too (data of the kind 'beir')"
             )
         return self
 

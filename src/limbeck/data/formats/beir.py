@@ -69,6 +69,29 @@ def import_beir(
     return open_dataset(into)
 
 
+def import_beir_split(
+    folder: str | os.PathLike[str], qrels: str, split: str, passages: Passages, into: Path
+) -> None:
+    """Import the queries of one qrels file of a BEIR folder, for passages that are there already.
+
+    Args:
+        folder: the BEIR folder; its corpus is not read.
+        qrels: the name of the qrels file without `.tsv`.
+        split: the name of the split that is written.
+        passages: those that are judged.
+        into: a folder for the two tables of the split.
+
+    Raises:
+        InputError: with file and line, for whatever is wrong with the data, such as an unknown passage.
+    """
+    folder = require_folder(folder, expected=LAYOUT)
+    file = _qrels_files(folder, {split: qrels}, "qrels")[split]
+    with TemporaryDirectory(dir=into) as scratch:
+        records = Records(_part(folder, "queries.jsonl"), _query)
+        everything = Queries.write(Path(scratch) / "queries.arrow", records)
+        write_split(into, split, everything, read_qrels(file, queries=everything, passages=passages))
+
+
 def _part(folder: Path, name: str) -> Path:
     path = find_file(folder, name)
     if path is None:
