@@ -11,12 +11,14 @@ Design facts:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
 from limbeck.indexes.vectors import storage
 from limbeck.indexes.vectors.builder import FILES, Builder
@@ -29,13 +31,22 @@ from limbeck.indexes.vectors.first_stage import (
     stacked,
 )
 from limbeck.indexes.vectors.interaction import InteractionWeights
-from limbeck.indexes.vectors.scoring import INTERACTION_BLOCK, Best, InteractionScorer, as_float32
+from limbeck.indexes.vectors.scoring import (
+    INTERACTION_BLOCK,
+    Best,
+    Bf16InteractionScorer,
+    InteractionScorer,
+    as_float32,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _QUERIES_AT_ONCE = 512
 EXACT_UP_TO = 100_000
+#: How many more than asked for a scan in bfloat16 keeps, to be scored exactly. Rounding moves a passage by so
+#: many places only where as many passages score alike, to a hundredth of the spread of all scores.
+BF16_MARGIN = 100
 
 
 class VectorIndex:
@@ -179,6 +190,9 @@ class VectorIndex:
     def search_exhaustive(self, query_vectors: NDArray[np.floating], k: int) -> Hits:
         """The best passages by the interaction module, each passage scored.
 
+        Where the machine computes bfloat16, all passages are scored in it, and the best of them, k and
+        `BF16_MARGIN` more, again in float32: the logits are exact.
+
         Args:
             query_vectors: (queries, dim), of length 1.
             k: how many to find; all of them where the index has fewer.
@@ -215,6 +229,12 @@ class VectorIndex:
         queries, k = self._checked(query_vectors, k)
         weights = self._weights()
         rows, _ = self.search_cosine(queries, candidates)
+        return self._ranked(queries, rows, k, weights)
+
+    def _ranked(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int, weights: InteractionWeights
+    ) -> Hits:
+        """The k best of the rows (queries, list) by their exact logits."""
         scores = self._score_rows(queries, rows, weights)
         # By score, equal ones by row: what the exhaustive search gives.
         order = np.lexsort((rows, -scores))[:, :k]
@@ -234,8 +254,25 @@ class VectorIndex:
         return self._score_rows(queries, np.asarray(rows, dtype=np.int64), self._weights())
 
     def _scan(self, queries: NDArray[np.float32], k: int, weights: InteractionWeights) -> Hits:
-        """The exhaustive search for a few hundred queries; one block of passages serves them all."""
-        scorer, best = InteractionScorer(weights), [Best(k) for _ in queries]
+        """The exhaustive search for a few hundred queries."""
+        if not supports_bf16("cpu"):
+            return self._scan_with(InteractionScorer(weights), queries, k, weights)
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as executor:
+            coarse = Bf16InteractionScorer(weights, executor, threads)
+            kept = min(k + BF16_MARGIN, len(self))
+            rows, _ = self._scan_with(coarse, queries, kept, weights)
+        return self._ranked(queries, rows, k, weights)
+
+    def _scan_with(
+        self,
+        scorer: InteractionScorer | Bf16InteractionScorer,
+        queries: NDArray[np.float32],
+        k: int,
+        weights: InteractionWeights,
+    ) -> Hits:
+        """The k best of all passages by this scorer; one block of passages serves all queries."""
+        best = [Best(k) for _ in queries]
         query_halves = torch.from_numpy(weights.query_halves(queries))
         query_columns = torch.from_numpy(queries).T
         for start in range(0, len(self), INTERACTION_BLOCK):

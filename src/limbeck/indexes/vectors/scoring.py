@@ -6,12 +6,17 @@ BLAS. A block of 2,048 passages (4 MB at 512 units) was the fastest of 128 to 8,
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from limbeck.indexes.vectors.kernels import add_relu_bf16
+
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -48,6 +53,58 @@ class InteractionScorer:
             self._branch_bias, hidden, self._branch, out=self._feature_memory[:size]
         ).relu_()
         return torch.mv(feature, self._output).add_(cosines, alpha=self._cosine_scale).add_(self._bias)
+
+
+class Bf16InteractionScorer:
+    """The interaction module with the product of its branch in bfloat16, for machines that compute it.
+
+    A logit moves by about a hundredth of the spread of the logits, so this finds candidates that
+    `InteractionScorer` then scores. It is two to three times as fast: the first layer is one pass over memory
+    in place of three, and the product runs at several times the rate.
+
+    Not safe for several threads at once, for it reuses its memory.
+
+    Args:
+        weights: the module.
+        threads: where parts of a block's first layer are computed.
+        parts: how many parts; the executor's number of workers.
+        block: the most passages scored at once.
+    """
+
+    def __init__(
+        self, weights: InteractionWeights, threads: Executor, parts: int, block: int = INTERACTION_BLOCK
+    ) -> None:
+        self._threads = threads
+        self._parts = parts
+        self._branch = torch.from_numpy(weights.branch).bfloat16().T
+        self._branch_bias = torch.from_numpy(weights.branch_bias).bfloat16()
+        self._output = torch.from_numpy(weights.output)
+        self._cosine_scale = weights.cosine_scale
+        self._bias = weights.cosine_bias + weights.output_bias
+        self._hidden_memory = torch.empty(block, weights.hidden, dtype=torch.bfloat16)
+        self._product_memory = torch.empty(block, len(weights.output), dtype=torch.bfloat16)
+        self._feature_memory = torch.empty(block, len(weights.output))
+
+    def scores(self, query_half: Tensor, passage_halves: Tensor, cosines: Tensor) -> Tensor:
+        """Logits of one query: (hidden,), (block, hidden) and (block,) to (block,), all float32."""
+        size = len(passage_halves)
+        hidden = self._hidden_memory[:size]
+        self._first_layer(query_half.numpy(), passage_halves.numpy(), hidden.view(torch.uint16).numpy())
+        product = torch.addmm(self._branch_bias, hidden, self._branch, out=self._product_memory[:size])
+        feature = self._feature_memory[:size].copy_(product).relu_()
+        return torch.mv(feature, self._output).add_(cosines, alpha=self._cosine_scale).add_(self._bias)
+
+    def _first_layer(
+        self, query_half: NDArray[np.float32], halves: NDArray[np.float32], out: NDArray[np.uint16]
+    ) -> None:
+        ends = np.linspace(0, len(halves), self._parts + 1).astype(int)
+        others = [
+            self._threads.submit(add_relu_bf16, halves[start:end], query_half, out[start:end])
+            for start, end in itertools.pairwise(ends[1:])
+        ]
+        add_relu_bf16(halves[: ends[1]], query_half, out[: ends[1]])
+        for other in others:
+            other.result()
 
 
 class Best:
