@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 COLUMNS = ("text1", "text2", "label")
 
 
-def read_pairs(path: str | os.PathLike[str], *, fields: tuple[str, str, str] = COLUMNS) -> SentencePairs:
+def read_pairs(
+    path: str | os.PathLike[str],
+    *,
+    fields: tuple[str, str, str] = COLUMNS,
+    check: Callable[[SentencePair], None] | None = None,
+) -> SentencePairs:
     """Read sentence pairs, plain or gzip; the first line tells whether it is TSV or JSON.
 
     Labels are numbers when the first one is, and classes otherwise. The TSV is plain: quotes mean nothing.
@@ -25,6 +30,7 @@ def read_pairs(path: str | os.PathLike[str], *, fields: tuple[str, str, str] = C
     Args:
         path: TSV with a header, or JSON lines; other columns may stand beside.
         fields: the names of the columns of the first text, the second text and the label.
+        check: refuses a pair by raising an InputError, which then tells file and line.
 
     Raises:
         InputError: with file and line, for missing columns, an empty text, a label that is NaN, infinite, or
@@ -38,7 +44,7 @@ def read_pairs(path: str | os.PathLike[str], *, fields: tuple[str, str, str] = C
     """
     first = first_line(path)
     if first.lstrip().startswith("{"):
-        return SentencePairs.of(Records(path, _json_parser(fields)))
+        return SentencePairs.of(Records(path, _checked(_json_parser(fields), check)))
     header = first.split("\t")
     missing = [name for name in fields if name not in header]
     if missing:
@@ -49,7 +55,19 @@ def read_pairs(path: str | os.PathLike[str], *, fields: tuple[str, str, str] = C
             expected=f"a first line with {', '.join(fields)}, separated by tabs, or JSON objects",
         )
     parse = _tsv_parser(header, fields, _labels_are_numbers(path, header, fields))
-    return SentencePairs.of(Records(path, parse, skip=1))
+    return SentencePairs.of(Records(path, _checked(parse, check), skip=1))
+
+
+def _checked(
+    parse: Callable[[str], SentencePair], check: Callable[[SentencePair], None] | None
+) -> Callable[[str], SentencePair]:
+    def parsed(line: str) -> SentencePair:
+        pair = parse(line)
+        if check is not None:
+            check(pair)
+        return pair
+
+    return parsed
 
 
 def _labels_are_numbers(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -104,9 +104,9 @@ class ListBatch:
     pool_teacher: Tensor
     pool_teacher_mask: Tensor
 
-    def to(self, device: torch.device | str, **_: object) -> ListBatch:
+    def to(self, device: torch.device | str, **_: object) -> Self:
         """The same batch on another device; the trainer's data loader calls it as it calls a tensor's."""
-        return ListBatch(*(getattr(self, name).to(device) for name in self.__slots__))
+        return type(self)(*(getattr(self, entry.name).to(device) for entry in fields(self)))
 
 
 def list_batch(rows: Sequence[TrainingList]) -> tuple[list[str], ListBatch]:

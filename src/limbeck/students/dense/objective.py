@@ -141,6 +141,7 @@ class StudentLoss(nn.Module):
         cosine_weight: of the objective on the cosine part; 0 leaves it out. Without effect on a student
             that has no cosine part (`start="random"`), or nothing else.
         chunk: texts a forward pass; texts of like length go together, so that little is padding.
+        name: put before the names of the parts, to tell several losses apart in the log.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class StudentLoss(nn.Module):
         task: str = "asymmetric",
         cosine_weight: float = 0.0,
         chunk: int = 32,
+        name: str = "",
     ) -> None:
         super().__init__()
         self.model = model
@@ -158,6 +160,7 @@ class StudentLoss(nn.Module):
         self.task = task
         self.cosine_weight = cosine_weight
         self.chunk = chunk
+        self.name = name
 
     def forward(self, sentence_features: list[dict[str, Any]], labels: ListBatch) -> dict[str, Tensor]:
         """The weighted parts of the loss, by name; those on the cosine part begin with `cosine_`.
@@ -182,7 +185,7 @@ class StudentLoss(nn.Module):
             # none, and the interaction is used outside of the forward pass where unused ones are looked for.
             name, part = next(iter(parts.items()))
             parts[name] = part + 0 * sum(w.sum() for w in self.model.parameters() if w.requires_grad)
-        return parts
+        return {f"{self.name}{part}": value for part, value in parts.items()}
 
     def _interaction(self) -> PairScoring:
         # Distributed and compiled models wrap the one that has the modules.

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, DatasetDict, Features, List, Value
 from safetensors.torch import load_model, save_model
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
 from transformers import TrainerCallback
@@ -29,7 +29,7 @@ from limbeck.students.dense.student import DenseStudent
 from limbeck.trainers import EpochSettings, TrainingOutcome, run_trainer
 
 #: Parameters of the student that the backbone does not have, by a part of their name.
-_HEADS = (
+HEADS = (
     r"\.(attention_pooling|branch|query_half|passage_half|branches|outputs|cosine_scale|cosine_bias)(\.|$)"
 )
 
@@ -109,23 +109,28 @@ def train_student(
     Raises:
         InputError: there are no lists, or TensorBoard is asked for and not installed.
     """
+    return train_model(
+        student.model,
+        list_dataset(lists),
+        StudentLoss(student.model, objective, task=task, cosine_weight=cosine_weight),
+        settings,
+        work_dir,
+        collator=ListCollator(student.model, queries, passages),
+        rates={HEADS: settings.head_learning_rate},
+        find_unused=False,  # `StudentLoss` uses them all
+        callbacks=callbacks,
+    )
+
+
+def list_dataset(lists: Iterable[TrainingList]) -> Dataset:
+    """Lists as the library's trainer takes them; an InputError when there are none."""
     rows = [asdict(row) for row in lists]
     if not rows:
         raise InputError(
             "there is nothing to learn from: no training query has both a scored positive and a negative",
             remedy="check that the training judgements name passages of the corpus",
         )
-    return _train(
-        student.model,
-        Dataset.from_list(rows, features=_LIST_FEATURES),
-        StudentLoss(student.model, objective, task=task, cosine_weight=cosine_weight),
-        settings,
-        work_dir,
-        collator=ListCollator(student.model, queries, passages),
-        rates={_HEADS: settings.head_learning_rate},
-        find_unused=False,  # `StudentLoss` uses them all
-        callbacks=callbacks,
-    )
+    return Dataset.from_list(rows, features=_LIST_FEATURES)
 
 
 def train_in_batch(
@@ -167,7 +172,7 @@ def train_in_batch(
         )
     prompts = training_prompts(model)
     positives = passages.contents(passages.rows([passage for _, passage in pairs]))
-    return _train(
+    return train_model(
         model,
         Dataset.from_dict({"anchor": queries.texts([query for query, _ in pairs]), "positive": positives}),
         MultipleNegativesRankingLoss(model),
@@ -179,25 +184,43 @@ def train_in_batch(
     )
 
 
-def _train(
+def train_model(
     model: SentenceTransformer,
-    dataset: Dataset,
-    loss: nn.Module,
+    dataset: Dataset | DatasetDict,
+    loss: nn.Module | dict[str, nn.Module],
     settings: TrainingSettings,
     work_dir: Path,
     *,
     collator: Any = None,
     rates: dict[str, float] | None = None,
-    prompts: dict[str, str] | None = None,
+    prompts: Any = None,
     batch_sampler: BatchSamplers = BatchSamplers.BATCH_SAMPLER,
+    several: Any = MultiDatasetBatchSamplers.PROPORTIONAL,
     find_unused: bool | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
+    """Runs the library's trainer; what all trainings of a dense student and its competitors share.
+
+    Args:
+        model: changed in place.
+        dataset: what it learns from; several sets by name, each with its loss.
+        loss: what is minimised.
+        settings: how long and how fast.
+        work_dir: for the checkpoints.
+        collator: makes batches; None takes the library's.
+        rates: learning rates of parameters by a part of their name.
+        prompts: as the library's training arguments take them.
+        batch_sampler: of each set.
+        several: of several sets, as the library's training arguments take it.
+        find_unused: whether data-parallel training looks for parameters without a gradient.
+        callbacks: of the trainer, for progress.
+    """
     arguments = SentenceTransformerTrainingArguments(
         **settings.arguments(model.device.type, work_dir),
         learning_rate_mapping=rates or {},
         prompts=prompts,
         batch_sampler=batch_sampler,
+        multi_dataset_batch_sampler=several,
         ddp_find_unused_parameters=find_unused,
     )
     trainer = _Trainer(

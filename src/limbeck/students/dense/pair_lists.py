@@ -1,0 +1,136 @@
+"""Training lists of pairs: a text, the one it is labelled with, and others that a teacher scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, List, Value
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from limbeck.data import Passages
+from limbeck.students.dense.backbone import training_prompts
+from limbeck.students.dense.lists import ListBatch, TrainingList, list_batch
+
+_FEATURES = Features(
+    {
+        "first": Value("int32"),
+        "texts": List(Value("int32")),
+        "scores": List(Value("float32")),
+        "hard": Value("int32"),
+        "known": List(Value("int32")),
+        "gold": Value("float32"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch(ListBatch):
+    """A `ListBatch` whose column 0 is the labelled text, not always a positive.
+
+    Attributes:
+        gold: labels of the labelled pairs, from 0 to 1 (batch,).
+    """
+
+    gold: Tensor
+
+
+def pair_dataset(
+    lists: NDArray[np.int64], scores: NDArray[np.floating[Any]], targets: NDArray[np.float64], neighbours: int
+) -> Dataset:
+    """Lists of pairs as the library's trainer takes them.
+
+    A text's own row, and those that it is labelled with anywhere, are `known`: they do not serve as in-batch
+    negatives.
+
+    Args:
+        lists: rows of texts (examples, 2 + neighbours + random): the first text, the second of the labelled
+            pair, its neighbours, texts drawn at random; -1 where there are fewer.
+        scores: the teacher's, of the first text with each of the others (examples, 1 + neighbours + random).
+        targets: labels of the labelled pairs, from 0 to 1 (examples,).
+        neighbours: how many columns hold neighbours.
+    """
+    partners: dict[int, set[int]] = {}
+    for first, second in lists[:, :2].tolist():
+        partners.setdefault(first, {first}).add(second)
+        partners.setdefault(second, {second}).add(first)
+    there = lists[:, 1:] >= 0
+    rows = zip(lists.tolist(), scores.tolist(), there.tolist(), strict=True)
+    kept = [
+        (row[0], [(text, score) for text, score, real in zip(row[1:], scored, mask, strict=True) if real])
+        for row, scored, mask in rows
+    ]
+    return Dataset.from_dict(
+        {
+            "first": [first for first, _ in kept],
+            "texts": [[text for text, _ in listed] for _, listed in kept],
+            "scores": [[score for _, score in listed] for _, listed in kept],
+            "hard": there[:, 1 : 1 + neighbours].sum(1).tolist(),
+            "known": [sorted(partners[first]) for first, _ in kept],
+            "gold": targets.tolist(),
+        },
+        features=_FEATURES,
+    )
+
+
+@dataclass
+class PairCollator:
+    """Turns lists of pairs into the model's inputs; the `data_collator` of the library's trainer.
+
+    Args:
+        model: the student; tokenises.
+        texts: the texts that rows of the lists name.
+        symmetric: whether both texts of a pair get the same prompt.
+        valid_label_columns: what the trainer asks of a collator: which columns are no texts.
+    """
+
+    model: SentenceTransformer
+    texts: Passages
+    symmetric: bool = True
+    valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """The inputs of a batch, as those of `ListCollator`, with a `PairBatch` as `label`.
+
+        Args:
+            features: rows of `pair_dataset`.
+        """
+        rows = [
+            TrainingList(
+                str(row["first"]),
+                [str(text) for text in row["texts"]],
+                row["scores"],
+                row["hard"],
+                [str(text) for text in row["known"]],
+            )
+            for row in features
+        ]
+        pool, lists = list_batch(rows)
+        gold = torch.tensor([row["gold"] for row in features], dtype=torch.float32)
+        targets = PairBatch(
+            lists.lists,
+            lists.mask,
+            lists.teacher,
+            lists.candidates,
+            lists.pool_teacher,
+            lists.pool_teacher_mask,
+            gold,
+        )
+        prompts = training_prompts(self.model)
+        asked = self.model.preprocess(
+            self.texts.contents([row["first"] for row in features]),
+            prompt=prompts.document if self.symmetric else prompts.query,
+            task="document" if self.symmetric else "query",
+        )
+        given = self.model.preprocess(
+            self.texts.contents([int(text) for text in pool]), prompt=prompts.document, task="document"
+        )
+        return {
+            "label": targets,
+            **{f"query_{name}": value for name, value in asked.items()},
+            **{f"passage_{name}": value for name, value in given.items()},
+        }
