@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limbeck.encoders import encode
-from limbeck.teachers.encoder import EncoderTeacher
+from limbeck.teachers.encoder import SCALE, EncoderTeacher
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
 
     from limbeck.teachers.base import Pair
 
@@ -22,6 +24,10 @@ class BiEncoderTeacher(EncoderTeacher):
 
     Within a call each distinct text is encoded once. Arguments and errors as for `EncoderTeacher`.
 
+    Args:
+        symmetric: whether the two texts of a pair are alike in kind, so that neither gets the prompt of a
+            query.
+
     Example:
         >>> BiEncoderTeacher("intfloat/e5-base-v2", scale=100).score([("who barks", "Dogs bark.")])
         array([84.1])
@@ -29,11 +35,24 @@ class BiEncoderTeacher(EncoderTeacher):
 
     name = "bi-encoder"
 
+    def __init__(
+        self,
+        model: SentenceTransformer | str | os.PathLike[str],
+        *,
+        scale: float = SCALE,
+        batch_size: int = 64,
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__(model, scale=scale, batch_size=batch_size)
+        self.symmetric = symmetric
+        if symmetric:
+            self.version += "/symmetric"
+
     def score(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """The scores (pairs,), from -scale to scale."""
         if not pairs:
             return np.zeros(0)
-        queries, query_rows = self._embeddings([text for text, _ in pairs], query=True)
+        queries, query_rows = self._embeddings([text for text, _ in pairs], query=not self.symmetric)
         passages, passage_rows = self._embeddings([content for _, content in pairs], query=False)
         cosines = np.einsum("ij,ij->i", queries[query_rows], passages[passage_rows], dtype=np.float64)
         return np.asarray(self.scale * cosines, np.float64)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 # The softmax of (30, 0, ..., 0) is one-hot to 1e-13, and ListNetLoss takes labels through a softmax.
 _CERTAIN = 30.0
-# What is new on top of a backbone that was not a cross-encoder.
-_HEAD = r"(^|\.)(classifier|score|classification_head|pooler)\."
+#: What is new on top of a backbone that was not a cross-encoder.
+HEAD = r"(^|\.)(classifier|score|classification_head|pooler)\."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class FineTuning(TrainerSettings):
         """See `TrainerSettings.arguments`."""
         return super().arguments(device, work_dir) | {
             "max_steps": self.steps,
-            "learning_rate_mapping": {_HEAD: self.head_learning_rate},
+            "learning_rate_mapping": {HEAD: self.head_learning_rate},
             "logging_steps": max(1, self.steps // 20),
         }
 
