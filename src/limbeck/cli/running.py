@@ -106,20 +106,24 @@ def show_results(folder: Path) -> None:
     """The table of a finished run, and where everything lies."""
     from limbeck.evaluation import Results  # noqa: PLC0415 - takes half a second
 
-    rows = Results.read(folder / "metrics.json").table_rows()
     screen = console()
-    screen.print()
-    show_table(screen, rows)
-    screen.print()
-    for title, name in (
-        ("Report", "report.html"),
-        ("Figures", "metrics.json"),
-        ("Runs", "runs"),
-        ("Qrels", "qrels.tsv"),
-    ):
-        if (folder / name).exists():
-            screen.print(f"{title + ':':9}{folder / name}")
-    screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
+    for part in (folder, folder / "pairs"):
+        if not (part / "metrics.json").exists():
+            continue
+        screen.print()
+        show_table(screen, Results.read(part / "metrics.json").table_rows())
+        screen.print()
+        for title, name in (
+            ("Report", "report.html"),
+            ("Figures", "metrics.json"),
+            ("Runs", "runs"),
+            ("Scores", "scores"),
+            ("Qrels", "qrels.tsv"),
+        ):
+            if (part / name).exists():
+                screen.print(f"{title + ':':9}{part / name}")
+    if (folder / "index").exists():
+        screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
 
 
 def show_stage(folder: Path, stage: str, recipe: Path, settings: list[str]) -> None:

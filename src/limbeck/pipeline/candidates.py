@@ -48,6 +48,7 @@ def file_stamps(*paths: Path) -> list[tuple[str, int, int]]:
 def prepare_data(run: Run, work: Path) -> None:
     """Reads the corpus, the queries and the judgements into tables."""
     data = run.recipe.data
+    assert data is not None  # noqa: S101 - a recipe without it has no such stage
     if isinstance(data, CorpusData):
         _prepare_corpus(run, data, work)
         return

@@ -18,16 +18,23 @@ from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
 from limbeck.pipeline.candidates import backbone_settings, start_backbone, training_queries
 from limbeck.pipeline.folder import SCRATCH, write_json
+from limbeck.pipeline.pairs.distilling import pair_tasks
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
-from limbeck.recipes import D2LLMRecipe, Recipe
+from limbeck.recipes import RETRIEVAL, D2LLMRecipe, Recipe
 from limbeck.students.dense.adapters import LoraSettings
-from limbeck.students.dense.lists import TrainingList, training_lists
-from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective
+from limbeck.students.dense.lists import ListCollator, TrainingList, training_lists
+from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective, StudentLoss
+from limbeck.students.dense.pair_training import StudentTask, train_on_tasks
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
 from limbeck.students.dense.spread import spread_ratio
 from limbeck.students.dense.student import DenseStudent
-from limbeck.students.dense.training import TrainingSettings, train_in_batch, train_student
+from limbeck.students.dense.training import (
+    TrainingSettings,
+    list_dataset,
+    train_in_batch,
+    train_student,
+)
 
 #: Texts encoded between two reports of progress.
 BLOCK = 256
@@ -36,17 +43,20 @@ MODEL = "model"
 
 def distil_settings(recipe: Recipe) -> object:
     """What the student depends on."""
+    # Of one set alone there is nothing to share out, and the key of its student says nothing of it.
+    shared_out = set() if recipe.pairs else {"task_temperature"}
     return [
         recipe.student.settings,
-        recipe.loss.settings,
-        recipe.training,
+        *([] if recipe.data is None else [recipe.loss.settings]),
+        recipe.training.model_dump(mode="json", exclude=shared_out),
         backbone_settings(recipe),
         recipe.seed,
+        *([recipe.pair_loss] if recipe.pairs else []),
     ]
 
 
 def distil(run: Run, work: Path) -> None:
-    """Teaches the student the teacher's rankings.
+    """Teaches the student the teacher's rankings and pairs.
 
     Leaves `student/`, `curve.json`, and `tensorboard/` where the recipe wants it.
     """
@@ -60,30 +70,63 @@ def distil(run: Run, work: Path) -> None:
         device=recipe.device,
         **options,
     )
-    lists = list(
+    settings = TrainingSettings(
+        seed=recipe.seed,
+        **recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight", "task_temperature"}),
+    )
+    callbacks = [TrainerProgress(run.progress, "distilling")]
+    if not recipe.pairs:
+        lists = _retrieval_lists(run)
+        outcome = train_student(
+            student,
+            lists,
+            queries=run.dataset.queries["train"],
+            passages=run.dataset.training_view,
+            objective=_objective(run, student, lists),
+            settings=settings,
+            work_dir=work / SCRATCH,
+            cosine_weight=recipe.training.cosine_weight,
+            callbacks=callbacks,
+        )
+    else:
+        outcome = train_on_tasks(
+            student,
+            _retrieval_task(run, student) | pair_tasks(run, student, work),
+            settings=settings,
+            work_dir=work / SCRATCH,
+            temperature=recipe.training.task_temperature,
+            callbacks=callbacks,
+        )
+    require_finite(student.model, "training.learning_rate and training.head_learning_rate")
+    student.save(work / STUDENT)
+    write_json(work / "curve.json", outcome.curve)
+
+
+def _retrieval_lists(run: Run) -> list[TrainingList]:
+    return list(
         training_lists(
             Rankings.open(run.folder / "teach" / "candidates.arrow"),
             Rankings.open(run.folder / "teach" / "easy.arrow"),
             training_queries(run)[1],
-            hard_negatives=recipe.training.hard_negatives,
-            seed=recipe.seed,
+            hard_negatives=run.recipe.training.hard_negatives,
+            seed=run.recipe.seed,
         )
     )
-    settings = recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight"})
-    outcome = train_student(
-        student,
-        lists,
-        queries=run.dataset.queries["train"],
-        passages=run.dataset.training_view,
-        objective=_objective(run, student, lists),
-        settings=TrainingSettings(seed=recipe.seed, **settings),
-        work_dir=work / SCRATCH,
-        cosine_weight=recipe.training.cosine_weight,
-        callbacks=[TrainerProgress(run.progress, "distilling")],
+
+
+def _retrieval_task(run: Run, student: DenseStudent) -> dict[str, StudentTask]:
+    """What a student learns of retrieval beside pairs; nothing where the recipe has no corpus."""
+    if run.recipe.data is None:
+        return {}
+    lists, data = _retrieval_lists(run), run.dataset
+    loss = StudentLoss(
+        student.model,
+        _objective(run, student, lists),
+        cosine_weight=run.recipe.training.cosine_weight,
+        name=f"{RETRIEVAL}_",
     )
-    require_finite(student.model, "training.learning_rate and training.head_learning_rate")
-    student.save(work / STUDENT)
-    write_json(work / "curve.json", outcome.curve)
+    collator = ListCollator(student.model, data.queries["train"], data.training_view)
+    return {RETRIEVAL: StudentTask(list_dataset(lists), collator, loss)}
 
 
 def student_options(recipe: Recipe) -> dict[str, Any]:

@@ -31,7 +31,7 @@ INVENTED = (
 def corpus_data(recipe: Recipe) -> CorpusData:
     """The section of a corpus alone; stages that call this stand in no other recipe's list."""
     if not isinstance(recipe.data, CorpusData):
-        raise TypeError(f"the data of the recipe '{recipe.name}' are of the kind {recipe.data.kind}")
+        raise TypeError(f"the data of the recipe '{recipe.name}' are no corpus alone")
     return recipe.data
 
 

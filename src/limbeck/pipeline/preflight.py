@@ -176,6 +176,17 @@ def check_device(recipe: Recipe) -> None:
         ) from error
 
 
+def check_pairs(recipe: Recipe) -> None:
+    """What measures pairs of two classes is installed."""
+    if any(one.labels.kind == "binary" for one in recipe.pairs.values()):
+        _require("sklearn", "a set of pairs with binary labels", "pairs")
+
+
+def check_report(_recipe: Recipe) -> None:
+    """The report can be written."""
+    require_extra()
+
+
 def check_evaluation(recipe: Recipe) -> None:
     """The metrics are known, and the report can be written."""
     for name in recipe.evaluation.metrics:

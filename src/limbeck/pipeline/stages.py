@@ -18,6 +18,11 @@ from limbeck.pipeline import (
     sifting,
     teaching,
 )
+from limbeck.pipeline.pairs import distilling as pair_distilling
+from limbeck.pipeline.pairs import evaluating as pair_evaluating
+from limbeck.pipeline.pairs import mining as pair_mining
+from limbeck.pipeline.pairs import reading as pair_reading
+from limbeck.pipeline.pairs import teaching as pair_teaching
 from limbeck.pipeline.run import Stage
 from limbeck.recipes import DenseStudentRecipe, Recipe
 
@@ -81,6 +86,65 @@ _BASELINE = Stage(
     settings=distilling.baseline_settings,
     work=distilling.fine_tune_baseline,
     checks=(preflight.check_device,),
+)
+_PAIRS = (
+    Stage(
+        pair_reading.STAGE,
+        "Read the sets of pairs",
+        after=(),
+        settings=pair_reading.reading_settings,
+        work=pair_reading.read_sets,
+        checks=(preflight.check_pairs,),
+    ),
+    Stage(
+        pair_mining.STAGE,
+        "Pair the training texts with their neighbours",
+        after=(pair_reading.STAGE,),
+        settings=pair_mining.mining_settings,
+        work=pair_mining.mine_neighbours,
+        checks=(preflight.check_device, preflight.check_student),
+    ),
+    Stage(
+        pair_teaching.TEACHER_STAGE,
+        "Make the teachers of pairs",
+        after=(pair_mining.STAGE,),
+        settings=pair_teaching.teacher_settings,
+        work=pair_teaching.prepare_teachers,
+        checks=(preflight.check_device,),
+    ),
+    Stage(
+        pair_teaching.AUDIT_STAGE,
+        "Audit the teachers of pairs",
+        after=(pair_teaching.TEACHER_STAGE,),
+        settings=pair_teaching.audit_settings,
+        work=pair_teaching.audit_teachers,
+        checks=(preflight.check_device,),
+    ),
+    Stage(
+        pair_teaching.TEACH_STAGE,
+        "Teach: score the training pairs",
+        after=(pair_mining.STAGE, pair_teaching.AUDIT_STAGE),
+        settings=pair_teaching.teach_settings,
+        work=pair_teaching.teach_pairs,
+        checks=(preflight.check_device,),
+    ),
+)
+_PAIR_BASELINE = Stage(
+    pair_distilling.BASELINE_STAGE,
+    "Fine-tune the backbone on the labels, to compare",
+    after=(pair_mining.STAGE,),
+    settings=pair_distilling.baseline_settings,
+    work=pair_distilling.fine_tune_baseline,
+    checks=(preflight.check_device,),
+)
+_PAIR_EVALUATE = Stage(
+    "pair-evaluate",
+    "Evaluate every system on pairs",
+    after=(pair_teaching.TEACH_STAGE, "distil", pair_distilling.BASELINE_STAGE),
+    settings=pair_evaluating.evaluation_settings,
+    work=pair_evaluating.evaluate_pairs,
+    checks=(preflight.check_device, preflight.check_report),
+    publishes=pair_evaluating.PUBLISHED,
 )
 _EVALUATE = Stage(
     "evaluate",
@@ -202,7 +266,7 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     student = recipe.student
     left_out = set() if inventing.invents_queries(recipe) else {"invent", "sift"}
     if isinstance(student, DenseStudentRecipe):
-        return _kept(_DENSE, left_out)
+        return _dense_stages(recipe, left_out)
     if not identifiers.writes_queries(recipe):
         left_out.add("write-queries")
     if student.ranking is None:
@@ -210,6 +274,17 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     if not identifiers.uses_teacher(recipe):
         left_out |= _TAUGHT
     return _kept(_GENERATIVE, left_out)
+
+
+def _dense_stages(recipe: Recipe, left_out: set[str]) -> tuple[Stage, ...]:
+    """A corpus, sets of pairs, or both; the student learns from all that there is in one stage."""
+    if not recipe.pairs:
+        return _kept(_DENSE, left_out)
+    at = next(number for number, stage in enumerate(_DENSE) if stage.name == "distil")
+    distil = replace(_DENSE[at], after=(*_DENSE[at].after, pair_teaching.TEACH_STAGE))
+    before, after = _DENSE[:at], _DENSE[at + 1 :]
+    stages = (*before, *_PAIRS, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)
+    return _kept(stages, left_out if recipe.data else {stage.name for stage in (*before, *after)})
 
 
 def _kept(stages: tuple[Stage, ...], left_out: set[str]) -> tuple[Stage, ...]:

@@ -17,6 +17,17 @@ from limbeck.recipes.generative import (
     TitleRecipe,
 )
 from limbeck.recipes.loading import digest, load_recipe, make_recipe, recipe_yaml
+from limbeck.recipes.pairs import (
+    RETRIEVAL,
+    BinaryLabels,
+    GradedLabels,
+    PairBiEncoderMember,
+    PairCrossEncoderMember,
+    PairFineTuning,
+    PairLossRecipe,
+    PairMember,
+    PairSetRecipe,
+)
 from limbeck.recipes.queries import ClozeWriterRecipe, InventedQueries, JudgedQueries, QueryFilter
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.teacher import (
@@ -30,8 +41,10 @@ from limbeck.recipes.teacher import (
 )
 
 __all__ = [
+    "RETRIEVAL",
     "BeirData",
     "BiEncoderMember",
+    "BinaryLabels",
     "Bm25Member",
     "BodyRecipe",
     "ClozeWriterRecipe",
@@ -42,6 +55,7 @@ __all__ = [
     "FileSource",
     "GeneratedSource",
     "GenerativeStudentRecipe",
+    "GradedLabels",
     "HubData",
     "InventedQueries",
     "IrDatasetsData",
@@ -50,6 +64,12 @@ __all__ = [
     "LateInteractionMember",
     "ListLossRecipe",
     "Member",
+    "PairBiEncoderMember",
+    "PairCrossEncoderMember",
+    "PairFineTuning",
+    "PairLossRecipe",
+    "PairMember",
+    "PairSetRecipe",
     "PseudoQueryRecipe",
     "PseudoQuerySource",
     "QueryFilter",

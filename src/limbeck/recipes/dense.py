@@ -97,6 +97,12 @@ class Training(Section):
     checkpoint_every: int = Field(50, ge=1)
     hard_negatives: int = Field(7, ge=0)
     cosine_weight: float = Field(0.5, ge=0)
+    task_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Of several sets: batches of a set are as many as its size to the power of 1 over this; "
+        "1 is in proportion to the sizes, more evens them out.",
+    )
     tensorboard: bool = False
     gradient_checkpointing: bool = Field(
         True, description="A fraction of the memory of a step, for up to a third more time."

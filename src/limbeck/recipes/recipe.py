@@ -19,6 +19,7 @@ from limbeck.recipes.dense import (
     Training,
 )
 from limbeck.recipes.generative import GenerativeStudentRecipe
+from limbeck.recipes.pairs import RETRIEVAL, PairBiEncoderMember, PairLossRecipe, PairSetName, PairSetRecipe
 from limbeck.recipes.teacher import BiEncoderMember, RunMember, TeacherRecipe
 
 #: Sections that only a dense student reads.
@@ -65,11 +66,15 @@ class Recipe(Section):
     )
     max_length: int = Field(128, ge=8, description="Tokens of a text that are read.")
     device: str | None = Field(None, description="cpu, cuda, …; null takes the best there is.")
-    data: Data
+    data: Data | None = Field(
+        None, description="The corpus, the queries and the judgements; null for pairs alone."
+    )
+    pairs: dict[PairSetName, PairSetRecipe] = Field({}, description="Sets of labelled pairs, by name.")
     mining: Mining = Mining()
     teacher: TeacherRecipe = TeacherRecipe()
     student: Student = DenseStudentRecipe()
     loss: Loss = ListLossRecipe(kind="kl_divergence")
+    pair_loss: PairLossRecipe = PairLossRecipe()
     training: Training = Training()
     baseline: BaselineTraining = BaselineTraining()
     index: IndexRecipe = IndexRecipe()
@@ -80,6 +85,31 @@ class Recipe(Section):
         """What this recipe says as JSON values, every default written out, without sections that it lacks."""
         generative = isinstance(self.student, GenerativeStudentRecipe)
         return self.model_dump(mode="json", exclude=set(DENSE_SECTIONS) if generative else None)
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Self:
+        if self.data is None and not self.pairs:
+            raise ValueError("the key 'data' is missing: name a corpus there, or sets of pairs under 'pairs'")
+        if self.pairs and isinstance(self.student, GenerativeStudentRecipe):
+            raise ValueError("a generative student cannot learn from pairs: take a dense one")
+        if RETRIEVAL in self.pairs:
+            raise ValueError(f"pairs.{RETRIEVAL}: this is what the corpus's own task is called: take another")
+        if self.pairs and not self.pair_loss.has_weight:
+            raise ValueError("nothing to learn from the pairs: every weight of pair_loss is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _pair_teachers_teach(self) -> Self:
+        for name, pairs in self.pairs.items():
+            members = pairs.teacher.members
+            alone = members[0] if len(members) == 1 else None
+            plain = isinstance(alone, PairBiEncoderMember) and not alone.fine_tuned
+            whole = plain and alone is not None and alone.model in {None, self.backbone}
+            if whole and self.backbone_layers is None:
+                raise ValueError(
+                    f"pairs.{name}: the teacher is the student's own start: name another member or model"
+                )
+        return self
 
     @model_validator(mode="after")
     def _students_own_sections(self) -> Self:

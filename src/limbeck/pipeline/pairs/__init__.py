@@ -1,0 +1,1 @@
+"""The stages of pair tasks, from the sets of labelled pairs to the figures."""

@@ -1,0 +1,105 @@
+"""What a student learns of pairs, and the stage of its plain competitor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from limbeck.pipeline.candidates import backbone_settings, start_backbone
+from limbeck.pipeline.folder import SCRATCH, write_json
+from limbeck.pipeline.pairs.mining import PairLists, open_lists
+from limbeck.pipeline.pairs.teaching import taught_scores
+from limbeck.pipeline.run import Run
+from limbeck.pipeline.trainer_progress import TrainerProgress
+from limbeck.recipes import Recipe
+from limbeck.students.dense.objective import StudentLoss
+from limbeck.students.dense.pair_lists import PairCollator, pair_dataset
+from limbeck.students.dense.pair_objective import PairObjective, PairWeights
+from limbeck.students.dense.pair_scoring import PairScorer
+from limbeck.students.dense.pair_training import LabelledPairs, StudentTask, fine_tune_on_labels
+from limbeck.students.dense.student import DenseStudent
+from limbeck.students.dense.training import TrainingSettings
+from limbeck.teachers.pair_ensemble import calibration
+
+BASELINE_STAGE = "pair-baseline"
+MODEL = "model"
+#: Beside the student: what makes probabilities of its logits, by set.
+CALIBRATION = "calibration.json"
+#: Labelled pairs on which it is fitted.
+SAMPLE = 1000
+
+
+def pair_tasks(run: Run, student: DenseStudent, work: Path) -> dict[str, StudentTask]:
+    """A task a set of pairs; leaves `calibration.json`.
+
+    Args:
+        run: a run whose pairs are scored.
+        student: at step 0.
+        work: the folder of the stage that teaches it.
+    """
+    recipe, loss = run.recipe, run.recipe.pair_loss
+    tasks, scales = {}, {}
+    options = loss.model_dump(exclude={"temperature", "positive_from"})
+    for name, one in recipe.pairs.items():
+        lists, scores = open_lists(run, name), taught_scores(run, name)
+        slope, bias = _calibrated(student, lists, scores, one.task)
+        scales[name] = {"slope": slope, "bias": bias}
+        objective = PairObjective(PairWeights(**options), loss.temperature, loss.positive_from, slope, bias)
+        tasks[name] = StudentTask(
+            pair_dataset(lists.lists, scores, lists.targets, lists.neighbours),
+            PairCollator(student.model, lists.texts, symmetric=one.task == "symmetric"),
+            StudentLoss(
+                student.model,
+                objective,
+                task=one.task,
+                cosine_weight=recipe.training.cosine_weight,
+                name=f"{name}_" if len(recipe.pairs) > 1 or recipe.data is not None else "",
+            ),
+        )
+    write_json(work / CALIBRATION, scales)
+    return tasks
+
+
+def _calibrated(
+    student: DenseStudent, lists: PairLists, scores: NDArray[np.float32], task: str
+) -> tuple[float, float]:
+    """Slope and bias that bring the student's logits at step 0 to the teacher's unit."""
+    rows = np.unique(np.linspace(0, len(lists.lists) - 1, min(SAMPLE, len(lists.lists))).astype(np.int64))
+    # Of every column, labelled or not: they are all learnt from.
+    columns = np.arange(len(rows)) % scores.shape[1]
+    columns[lists.lists[rows, 1 + columns] < 0] = 0
+    first = lists.texts.contents(lists.lists[rows, 0])
+    second = lists.texts.contents(lists.lists[rows, 1 + columns])
+    logits = PairScorer(student, task).score(first, second)
+    return calibration(logits, expit(scores[rows, columns]))
+
+
+def baseline_settings(recipe: Recipe) -> object:
+    """What the fine-tuned backbone depends on, beyond the pairs: the budget is the student's."""
+    training = recipe.training
+    budget = training.model_dump(exclude={"hard_negatives", "cosine_weight", "head_learning_rate"})
+    return [budget, [one.task for one in recipe.pairs.values()], backbone_settings(recipe), recipe.seed]
+
+
+def fine_tune_baseline(run: Run, work: Path) -> None:
+    """Fine-tunes the backbone on the labels of all sets; leaves `model/` and `curve.json`."""
+    recipe = run.recipe
+    model = start_backbone(recipe)
+    sets = {}
+    for name, one in recipe.pairs.items():
+        lists = open_lists(run, name)
+        sets[name] = LabelledPairs(*lists.labelled(), lists.targets, one.task)
+    options = recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight", "task_temperature"})
+    outcome = fine_tune_on_labels(
+        model,
+        sets,
+        settings=TrainingSettings(seed=recipe.seed, **options),
+        work_dir=work / SCRATCH,
+        temperature=recipe.training.task_temperature,
+        callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone on the labels")],
+    )
+    model.save(str(work / MODEL), create_model_card=False)
+    write_json(work / "curve.json", outcome.curve)

@@ -1,0 +1,85 @@
+"""The members of a pair teacher: each is made, if it has no weights yet, and opened."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from limbeck.backbones import locate_backbone
+from limbeck.encoders import load_cross_encoder
+from limbeck.files import atomic_folder
+from limbeck.pipeline.candidates import file_stamps
+from limbeck.pipeline.folder import SCRATCH
+from limbeck.pipeline.pairs.mining import PairLists
+from limbeck.pipeline.run import Run
+from limbeck.pipeline.trainer_progress import TrainerProgress
+from limbeck.recipes import PairBiEncoderMember, PairCrossEncoderMember, PairMember
+from limbeck.students.dense.backbone import load_backbone
+from limbeck.students.dense.pair_training import LabelledPairs, fine_tune_on_labels
+from limbeck.students.dense.training import TrainingSettings
+from limbeck.teachers import BiEncoderTeacher, CrossEncoderTeacher, Teacher
+from limbeck.teachers.pair_fine_tuning import PairFineTuning, fine_tune_on_pairs
+
+MODEL = "model"
+
+
+def member_stamps(member: PairMember) -> object:
+    """The files that a member starts from; of a name on the hub there are none."""
+    return file_stamps(*(Path(name) for name in (member.model, member.fine_tuning.base) if name is not None))
+
+
+def make_member(run: Run, name: str, member: PairMember, lists: PairLists, folder: Path) -> None:
+    """Fine-tunes a member that has no weights yet into `folder/model`; one that is there stays."""
+    if isinstance(member, PairCrossEncoderMember):
+        if member.model is None:
+            _make_cross_encoder(run, name, member, lists, folder)
+    elif member.fine_tuned:
+        _make_bi_encoder(run, name, member, lists, folder)
+
+
+def open_member(run: Run, name: str, member: PairMember, folder: Path) -> Teacher:
+    """A member that scores pairs of a set."""
+    recipe = run.recipe
+    if isinstance(member, PairCrossEncoderMember):
+        length = member.max_length
+        model = load_cross_encoder(member.model or folder / MODEL, max_length=length, device=recipe.device)
+        return CrossEncoderTeacher(model, max_length=length)
+    place = str(folder / MODEL) if member.fine_tuned else member.model or recipe.backbone
+    encoder = load_backbone(place, recipe.max_length, recipe.device)
+    return BiEncoderTeacher(encoder, symmetric=recipe.pairs[name].task == "symmetric")
+
+
+def _make_cross_encoder(
+    run: Run, name: str, member: PairCrossEncoderMember, lists: PairLists, folder: Path
+) -> None:
+    options = member.fine_tuning.model_dump(exclude={"base"})
+    fine_tune_on_pairs(
+        locate_backbone(member.fine_tuning.base or run.recipe.backbone),
+        lists.labelled(),
+        lists.targets,
+        folder,
+        PairFineTuning(**options, max_length=member.max_length, seed=run.recipe.seed),
+        device=run.recipe.device,
+        callbacks=[TrainerProgress(run.progress, f"{name}: fine-tuning the cross-encoder")],
+    )
+
+
+def _make_bi_encoder(
+    run: Run, name: str, member: PairBiEncoderMember, lists: PairLists, folder: Path
+) -> None:
+    if (folder / MODEL).is_dir():
+        return
+    recipe = run.recipe
+    model = load_backbone(member.fine_tuning.base or recipe.backbone, recipe.max_length, recipe.device)
+    first, second = lists.labelled()
+    options = member.fine_tuning.model_dump(exclude={"base", "head_learning_rate"})
+    fine_tune_on_labels(
+        model,
+        {name: LabelledPairs(first, second, lists.targets, recipe.pairs[name].task)},
+        settings=TrainingSettings(**options, seed=recipe.seed),
+        work_dir=folder / SCRATCH,
+        callbacks=[TrainerProgress(run.progress, f"{name}: fine-tuning the bi-encoder")],
+    )
+    with atomic_folder(folder / MODEL) as staging:
+        model.save(str(staging), create_model_card=False)
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)

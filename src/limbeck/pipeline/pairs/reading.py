@@ -1,0 +1,117 @@
+"""The first stage of pair tasks: the sets of labelled pairs are read and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.data import SentencePair, SentencePairs
+from limbeck.data.formats.pairs import read_pairs
+from limbeck.errors import InputError
+from limbeck.pipeline.candidates import SPLITS, file_stamps
+from limbeck.pipeline.run import Run
+from limbeck.recipes import BinaryLabels, GradedLabels, PairSetRecipe, Recipe
+
+#: Its folder, with a folder a set.
+STAGE = "pair-data"
+
+
+def reading_settings(recipe: Recipe) -> object:
+    """What the sets depend on, the files behind them included."""
+    return {
+        name: [one.fields, one.labels, file_stamps(one.train, one.dev, one.test)]
+        for name, one in recipe.pairs.items()
+    }
+
+
+def read_sets(run: Run, work: Path) -> None:
+    """Reads every split of every set; leaves `SET/SPLIT.arrow`.
+
+    Raises:
+        InputError: what `read_pairs` refuses, a label outside its range, labels of another kind than the
+            recipe says, a positive class that no training pair has, or a split whose labels are all equal.
+    """
+    for name, one in run.recipe.pairs.items():
+        (work / name).mkdir(exist_ok=True)
+        read: dict[str, SentencePairs] = {}
+        for split in SPLITS:
+            path: Path = getattr(one, split)
+            read[split] = read_pairs(path, fields=one.fields, check=_label_check(one.labels))
+            _require_both(read[split], one, path)
+            read[split].write(work / name / f"{split}.arrow")
+        counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in read.items())
+        run.progress.note(f"{name}: pairs: {counts}")
+        _note_shared(run, name, read)
+
+
+def open_pairs(run: Run, name: str, split: str) -> SentencePairs:
+    """The pairs of a set's split, as the first stage left them."""
+    return SentencePairs.open(run.folder / STAGE / name / f"{split}.arrow")
+
+
+def targets(pairs: SentencePairs, labels: GradedLabels | BinaryLabels) -> NDArray[np.float64]:
+    """The labels as numbers from 0 to 1, (pairs,): a share of the range, or 1 for what counts as positive."""
+    found = [pair.label for pair in pairs]
+    if isinstance(labels, GradedLabels):
+        return (np.asarray(found, np.float64) - labels.low) / (labels.high - labels.low)
+    if labels.threshold is not None:
+        return (np.asarray(found, np.float64) >= labels.threshold).astype(np.float64)
+    return np.isin(found, labels.positive).astype(np.float64)
+
+
+def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair], None]:
+    """What refuses a label; the reader adds file and line."""
+
+    def check(pair: SentencePair) -> None:
+        label = pair.label
+        numbers = isinstance(labels, GradedLabels) or labels.threshold is not None
+        if numbers and isinstance(label, str):
+            raise InputError(
+                f"the label {label!r} is a class, and the recipe says that labels are numbers",
+                remedy="name the positive classes: `labels: {kind: binary, positive: [CLASS]}`",
+            )
+        if not numbers and not isinstance(label, str):
+            raise InputError(
+                f"the label {label:g} is a number, and the recipe names positive classes",
+                remedy="name a threshold: `labels: {kind: binary, threshold: 1}`",
+            )
+        if isinstance(labels, GradedLabels) and not labels.low <= float(label) <= labels.high:
+            raise InputError(
+                f"the label {label:g} is out of range",
+                expected=f"{labels.low:g} to {labels.high:g}",
+                remedy="correct it, or set `low` and `high` of the recipe's `labels`",
+            )
+
+    return check
+
+
+def _require_both(pairs: SentencePairs, one: PairSetRecipe, path: Path) -> None:
+    if isinstance(one.labels, BinaryLabels):
+        unknown = sorted(set(one.labels.positive) - set(pairs.classes))
+        if unknown:
+            raise InputError(
+                f"no pair has the label {unknown[0]!r}, which the recipe calls positive",
+                path=path,
+                expected=f"one of {', '.join(pairs.classes)}",
+            )
+    found = targets(pairs, one.labels)
+    if np.ptp(found) == 0:
+        what = "label" if isinstance(one.labels, GradedLabels) else "class"
+        raise InputError(
+            f"all {len(found):,} pairs have one and the same {what}",
+            path=path,
+            expected="pairs that differ, to learn from and to measure by",
+        )
+
+
+def _note_shared(run: Run, name: str, read: dict[str, SentencePairs]) -> None:
+    """A pair counts as the same in either order."""
+    seen = {split: {frozenset((pair.text1, pair.text2)) for pair in pairs} for split, pairs in read.items()}
+    for split in ("dev", "test"):
+        if shared := len(seen["train"] & seen[split]):
+            run.progress.note(
+                f"{name}: {shared:,} {split} pairs are training pairs too: figures will flatter"
+            )

@@ -1,0 +1,146 @@
+"""The stages of pair teachers: they are made, audited against the student's start, and asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.pipeline.candidates import start_backbone
+from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.pairs.members import make_member, member_stamps, open_member
+from limbeck.pipeline.pairs.mining import open_lists
+from limbeck.pipeline.pairs.reading import open_pairs, targets
+from limbeck.pipeline.run import Run
+from limbeck.recipes import Recipe
+from limbeck.teachers import (
+    BiEncoderTeacher,
+    EnsembleTeacher,
+    ScoreCache,
+    Teacher,
+    TeacherNotBetterError,
+)
+from limbeck.teachers.base import Pair
+from limbeck.teachers.pair_audit import audit_pairs
+from limbeck.teachers.pair_ensemble import fit_pair_ensemble
+from limbeck.teachers.scoring import score_pairs
+
+TEACHER_STAGE, AUDIT_STAGE, TEACH_STAGE = "pair-teacher", "pair-audit", "pair-teach"
+#: Pairs scored and kept together: what a kill can cost, a few seconds of work.
+CHUNK = 256
+
+
+def teacher_settings(recipe: Recipe) -> object:
+    """What the members depend on, beyond the lists: the files behind them included."""
+    sets = {
+        name: [one.teacher, [member_stamps(member) for member in one.teacher.members]]
+        for name, one in recipe.pairs.items()
+    }
+    return [sets, recipe.seed]
+
+
+def prepare_teachers(run: Run, work: Path) -> None:
+    """Fine-tunes the members that have no weights yet, into `SET/member-<n>/`; those that are done stay."""
+    for name, one in run.recipe.pairs.items():
+        lists = open_lists(run, name)
+        for number, member in enumerate(one.teacher.members):
+            make_member(run, name, member, lists, work / name / f"member-{number}")
+
+
+def audit_settings(recipe: Recipe) -> object:
+    """The audit depends on what the stages before it left, and on the student's start."""
+    return [recipe.backbone_layers, recipe.seed]
+
+
+def audit_teachers(run: Run, work: Path) -> None:
+    """Scores the dev pairs with every member, fits the ensembles, and compares with the student's start.
+
+    Leaves `SET.json` (the numbers of the ensemble) and `audit.json`. What follows from the verdict is up to
+    the next stage, so that the audit is on disk whatever it says.
+    """
+    recipe, reports = run.recipe, {}
+    for name, one in recipe.pairs.items():
+        pairs = open_pairs(run, name, "dev")
+        asked = [(pair.text1, pair.text2) for pair in pairs]
+        goal = targets(pairs, one.labels)
+        members = _members(run, name)
+        scores = [scored(run, member, asked, f"{name}: dev pairs: {member.name}") for member in members]
+        fit = fit_pair_ensemble(np.stack(scores), goal, one.labels.kind, seed=recipe.seed)
+        start = BiEncoderTeacher(start_backbone(recipe), symmetric=one.task == "symmetric")
+        before = scored(run, start, asked, f"{name}: dev pairs: the student's start")
+        report = audit_pairs(name, fit.held_out, before, goal, one.labels.kind, seed=recipe.seed)
+        numbers = {key: value for key, value in asdict(fit).items() if key != "held_out"}
+        write_json(work / f"{name}.json", numbers)
+        reports[name] = report.to_dict()
+        if report.passed or run.anyway:
+            run.progress.note(report.explanation)
+    write_json(work / "audit.json", reports)
+
+
+def teach_settings(_recipe: Recipe) -> object:
+    """The scores depend on the lists and the audited teachers alone."""
+    return None
+
+
+def teach_pairs(run: Run, work: Path) -> None:
+    """Scores every pair of the training lists; leaves `SET.npy` (examples, 1 + neighbours + random).
+
+    Raises:
+        TeacherNotBetterError: the audit found a teacher no better than the student's start, and the run was
+            not told to go on anyway.
+    """
+    audited = json.loads((run.folder / AUDIT_STAGE / "audit.json").read_text(encoding="utf-8"))
+    for report in audited.values():
+        if not report["passed"] and not run.anyway:
+            raise TeacherNotBetterError(report["explanation"])
+    for name in run.recipe.pairs:
+        found = open_lists(run, name)
+        rows, columns = np.nonzero(found.lists[:, 1:] >= 0)
+        firsts = found.texts.contents(found.lists[rows, 0])
+        others = found.texts.contents(found.lists[:, 1:][rows, columns])
+        teacher = open_pair_teacher(run, name)
+        scores = np.zeros(found.lists[:, 1:].shape, np.float32)
+        asked = list(zip(firsts, others, strict=True))
+        scores[rows, columns] = scored(run, teacher, asked, f"{name}: training pairs")
+        np.save(work / f"{name}.npy", scores)
+
+
+def taught_scores(run: Run, name: str) -> NDArray[np.float32]:
+    """What `teach_pairs` left of a set."""
+    scores: NDArray[np.float32] = np.load(run.folder / TEACH_STAGE / f"{name}.npy")
+    return scores
+
+
+def open_pair_teacher(run: Run, name: str) -> Teacher:
+    """The audited teacher of a set, whose scores are logits of the expected label."""
+    numbers = json.loads((run.folder / AUDIT_STAGE / f"{name}.json").read_text(encoding="utf-8"))
+    return EnsembleTeacher(
+        _members(run, name),
+        numbers["weights"],
+        numbers["means"],
+        numbers["stds"],
+        slope=numbers["slope"],
+        bias=numbers["bias"],
+    )
+
+
+def scored(run: Run, teacher: Teacher, pairs: Sequence[Pair], title: str) -> NDArray[np.float64]:
+    """A teacher's scores (pairs,), chunk by chunk through the cache."""
+    found = [np.zeros(0)]
+    with ScoreCache(run.scores) as cache, run.progress.task(title, len(pairs)) as advance:
+        for start in range(0, len(pairs), CHUNK):
+            found.append(score_pairs(teacher, pairs[start : start + CHUNK], cache))
+            advance(len(found[-1]))
+    return np.concatenate(found)
+
+
+def _members(run: Run, name: str) -> list[Teacher]:
+    folder = run.folder / TEACHER_STAGE / name
+    return [
+        open_member(run, name, member, folder / f"member-{number}")
+        for number, member in enumerate(run.recipe.pairs[name].teacher.members)
+    ]
