@@ -92,29 +92,27 @@ def split_template(template: str) -> PromptParts:
     return PromptParts(head, middle, tail)
 
 
-#: The built-in prompts.
+#: The built-in prompts. All that can stand before the passage does, so that it is computed once a query.
 PROMPTS: dict[tuple[Task, Language], Prompt] = {
     ("asymmetric", "en"): Prompt(
-        "Judge whether a passage answers a query.\n\nQuery: {query}\n\nPassage: {passage}\n\n"
-        "Does the passage answer the query? Reply with one word, yes or no.\nAnswer:",
+        "Does the passage answer the query? Reply with one word, yes or no.\n\n"
+        "Query: {query}\n\nPassage: {passage}\n\nAnswer:",
         ("yes",),
         ("no",),
     ),
     ("symmetric", "en"): Prompt(
-        "Judge whether two texts say the same thing.\n\nText 1: {query}\n\nText 2: {passage}\n\n"
-        "Do the two texts say the same thing? Reply with one word, yes or no.\nAnswer:",
+        "Do the two texts say the same thing? Reply with one word, yes or no.\n\n"
+        "Text 1: {query}\n\nText 2: {passage}\n\nAnswer:",
         ("yes",),
         ("no",),
     ),
     ("asymmetric", "zh"): Prompt(
-        "请判断一段文字能否回答一个问题。\n\n问题：{query}\n\n文字：{passage}\n\n"
-        "这段文字能回答这个问题吗？只回答“能”或“不能”。\n答案：",
+        "下面的文字能不能回答下面的问题？只回答“能”或“不能”。\n\n问题：{query}\n\n文字：{passage}\n\n答案：",
         ("能",),
         ("不能",),
     ),
     ("symmetric", "zh"): Prompt(
-        "请判断两段文字说的是不是同一件事。\n\n文字一：{query}\n\n文字二：{passage}\n\n"
-        "这两段文字说的是同一件事吗？只回答“是”或“不是”。\n答案：",
+        "下面两段文字说的是不是同一件事？只回答“是”或“不是”。\n\n文字一：{query}\n\n文字二：{passage}\n\n答案：",
         ("是",),
         ("不是",),
     ),
