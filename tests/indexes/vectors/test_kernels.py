@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,6 +13,7 @@ from limbeck.indexes.vectors.kernels import add_relu_bf16
 FINITE = st.floats(-(2.0**96), 2.0**96, width=32, allow_subnormal=False)
 
 
+@settings(deadline=None)  # the first example waits for the compiler
 @given(
     halves=arrays(np.float32, st.tuples(st.integers(0, 5), st.just(9)), elements=FINITE),
     query_half=arrays(np.float32, 9, elements=FINITE),
