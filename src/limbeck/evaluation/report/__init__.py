@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.errors import InputError
-from limbeck.evaluation.report.model import CurvePoint, Report, Table
+from limbeck.evaluation.report.model import CurvePoint, Report, Section, Table
 from limbeck.files import atomic_path
 
-__all__ = ["CurvePoint", "Report", "ReportFiles", "Table", "write_report"]
+__all__ = ["CurvePoint", "Report", "ReportFiles", "Section", "Table", "write_report"]
 
 FIGURES = "report-figures"
 

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from limbeck.evaluation.report import model, plots
-from limbeck.evaluation.report.model import CurvePoint, Report
+from limbeck.evaluation.report.model import CurvePoint, Report, Section
 from limbeck.evaluation.report.svg import THEME
 from limbeck.evaluation.results import format_interval, format_ms, format_p, format_value, signed
 from limbeck.evaluation.significance import paired_values
@@ -26,8 +26,8 @@ class Plot:
 
 
 def draw_plots(report: Report) -> dict[str, Plot]:
-    """The plots for which the report has the data: `quality`, `differences`, `curves`."""
-    drawn = (_quality(report), _differences(report), _curves(report))
+    """The plots for which the report has the data: `quality`, `differences`, `curves`, the sections' own."""
+    drawn = (_quality(report), _differences(report), _curves(report), *map(_of_section, report.sections))
     return {plot.name: plot for plot in drawn if plot is not None}
 
 
@@ -54,6 +54,7 @@ def to_html(report: Report, drawn: dict[str, Plot]) -> str:
         tiles=_tiles(report),
         summary=model.summary(report),
         comparisons=model.comparison_table(report),
+        units=model.plural(report.results.unit),
         changes=[("Largest wins", wins), ("Largest losses", losses)],
         recipe=model.recipe_text(report),
     )
@@ -78,7 +79,7 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
         tiles.append((signed(values[0] - values[1]), f"{metric}, difference", spread))
     if first.latency_ms is not None:
         other = "" if second.latency_ms is None else f"{pair[1]}: {format_ms(second.latency_ms.p50)} ms"
-        tiles.append((f"{format_ms(first.latency_ms.p50)} ms", "per query, median", other))
+        tiles.append((f"{format_ms(first.latency_ms.p50)} ms", f"per {report.results.unit}, median", other))
     return tiles
 
 
@@ -92,10 +93,23 @@ def _quality(report: Report) -> Plot | None:
     if not points:
         return None
     told = "; ".join(f"{p.name} {format_value(p.quality.value)} at {format_ms(p.ms)} ms" for p in points)
-    alt = f"{metric} against median time per query: {told}."
+    unit = report.results.unit
+    alt = f"{metric} against median time per {unit}: {told}."
     return Plot(
-        "quality", alt, {frame.name: plots.quality_plot(points, metric, frame, alt) for frame in plots.FRAMES}
+        "quality",
+        alt,
+        {frame.name: plots.quality_plot(points, metric, unit, frame, alt) for frame in plots.FRAMES},
     )
+
+
+def _of_section(section: Section) -> Plot | None:
+    if section.figure is None:
+        return None
+    drawn = {
+        frame.name: section.figure(frame, f"{section.name}-{frame.name}", section.alt)
+        for frame in plots.FRAMES
+    }
+    return Plot(section.name, section.alt, drawn)
 
 
 def _differences(report: Report) -> Plot | None:

@@ -20,7 +20,8 @@ def to_markdown(report: Report, figures: Mapping[str, tuple[str, str]]) -> str:
 
     Args:
         report: what it shows.
-        figures: `quality`, `differences`, `curves` where there are such: path relative to the page, alt text.
+        figures: `quality`, `differences`, `curves` and those of the sections where there are such: path
+            relative to the page, alt text.
     """
     blocks = [f"# {plain(report.title)}", plain(report.lead), plain(model.summary(report))]
     blocks += ["## Results", _results(report)]
@@ -31,6 +32,8 @@ def to_markdown(report: Report, figures: Mapping[str, tuple[str, str]]) -> str:
     for heading, rows in zip(("Largest wins", "Largest losses"), model.changes(report), strict=True):
         blocks += _changes(report, heading, rows)
     blocks += _table("## Comparisons", model.comparison_table(report))
+    for section in report.sections:
+        blocks += _section(section, figures.get(section.name))
     blocks += _figure("## Training", figures.get("curves"))
     blocks += _table("## Audit of the teacher", report.audit)
     if report.results.machine:
@@ -49,7 +52,7 @@ def plain(text: str) -> str:
 
 
 def _results(report: Report) -> str:
-    heading = ["System", *report.results.metric_names, "ms per query", "95th percentile, ms"]
+    heading = ["System", *report.results.metric_names, f"ms per {report.results.unit}", "95th percentile, ms"]
     rows = [heading]
     for row in model.system_rows(report):
         cells = [
@@ -75,6 +78,13 @@ def _table(heading: str, table: model.Table | None) -> list[str]:
         return []
     rows = [[plain(cell) for cell in row] for row in (table.heading, *table.rows)]
     return [heading, markdown_table(rows), plain(table.note)]
+
+
+def _section(section: model.Section, figure: tuple[str, str] | None) -> list[str]:
+    blocks = [f"## {plain(section.heading)}", *_figure("", figure), plain(section.caption)]
+    for table in section.tables:
+        blocks += _table(f"### {plain(table.title)}" if table.title else "", table)
+    return blocks
 
 
 def _figure(heading: str, figure: tuple[str, str] | None) -> list[str]:

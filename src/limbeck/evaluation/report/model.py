@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import yaml
 
@@ -11,6 +12,7 @@ from limbeck.errors import InputError
 from limbeck.evaluation.results import (
     Comparison,
     Results,
+    Unit,
     format_interval,
     format_ms,
     format_p,
@@ -20,16 +22,63 @@ from limbeck.evaluation.results import (
 from limbeck.evaluation.retrieval import RunMetrics
 from limbeck.evaluation.significance import QueryDifference, largest_changes
 
+if TYPE_CHECKING:
+    from limbeck.evaluation.report.plots import Frame
+
 CurvePoint = tuple[int, str, float]
+
+_TESTS: Mapping[Unit, str] = {
+    "query": "Paired randomisation test over the queries.",
+    "pair": "Over the pairs: paired randomisation test for accuracy, shifted bootstrap for the others.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of strings: a heading and rows of the same length, with a note below."""
+    """A table of strings: a heading and rows of the same length, with a note below.
+
+    Attributes:
+        heading: of the columns.
+        rows: the cells.
+        note: a sentence below.
+        texts: how many columns at the start hold running text, and not a name or a figure.
+        title: a line above.
+    """
 
     heading: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    texts: int = 0
+    title: str = ""
+
+
+class Drawable(Protocol):
+    """What can be drawn for a wide page and for a narrow one."""
+
+    def __call__(self, frame: Frame, name: str, alt: str) -> str:
+        """The SVG for a frame, its ids starting with the name; `alt` is for those who cannot see it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A further part of a report, behind the comparisons.
+
+    Attributes:
+        name: of its figure's file; unlike that of any other plot of the page.
+        heading: above it.
+        figure: what is drawn; None leaves it out.
+        alt: the figure in words.
+        caption: below the figure.
+        tables: below that.
+    """
+
+    name: str
+    heading: str
+    figure: Drawable | None = None
+    alt: str = ""
+    caption: str = ""
+    tables: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +97,7 @@ class Report:
         curves: (step, loss name, value) as logged while training.
         audit: how the teacher stood against the student's start.
         changes: how many of the largest wins, and of the largest losses, are listed.
+        sections: what else there is to show.
 
     Example:
         >>> report = Report(results, runs, query_text=queries.text)  # doctest: +SKIP
@@ -64,6 +114,7 @@ class Report:
     curves: Sequence[CurvePoint] = ()
     audit: Table | None = None
     changes: int = 8
+    sections: Sequence[Section] = ()
 
     def __post_init__(self) -> None:
         systems = self.results.systems
@@ -190,7 +241,7 @@ def comparison_table(report: Report) -> Table | None:
         )
         for c in report.results.comparisons
     ]
-    note = "Paired randomisation test, two-sided; corrected by Holm's method over each metric."
+    note = f"{_TESTS[report.results.unit]} Two-sided; corrected by Holm's method over each metric."
     return Table(heading, rows, f"Each system against {baselines.pop()}. {note}" if alone else note)
 
 
@@ -223,11 +274,17 @@ def summary(report: Report) -> str:
         verdict = f"{c.first} is {'better' if c.difference > 0 else 'worse'} than {c.second}"
     else:
         verdict = f"{c.first} and {c.second} cannot be told apart"
+    outcomes = f"; better on {c.wins:,}, worse on {c.losses:,}, equal on {c.ties:,}"
     return (
-        f"{verdict} on {c.queries:,} queries: {c.metric} {signed(c.difference)}"
-        f"{format_interval(c)}, p\u00a0{format_p(c.p_holm, relation=True)}; "
-        f"better on {c.wins:,}, worse on {c.losses:,}, equal on {c.ties:,}."
+        f"{verdict} on {c.queries:,} {plural(report.results.unit)}: {c.metric} {signed(c.difference)}"
+        f"{format_interval(c)}, p\u00a0{format_p(c.p_holm, relation=True)}"
+        f"{outcomes if c.wins + c.losses + c.ties else ''}."
     )
+
+
+def plural(unit: Unit) -> str:
+    """Several of what is answered."""
+    return {"query": "queries", "pair": "pairs"}[unit]
 
 
 def recipe_text(report: Report) -> str:

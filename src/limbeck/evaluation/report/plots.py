@@ -58,12 +58,13 @@ class QualityPoint:
     role: int = 0
 
 
-def quality_plot(points: Sequence[QualityPoint], metric: str, frame: Frame, alt: str) -> str:
-    """Quality against the median time per query (logarithmic), with intervals and labels.
+def quality_plot(points: Sequence[QualityPoint], metric: str, unit: str, frame: Frame, alt: str) -> str:
+    """Quality against the median time per query or pair (logarithmic), with intervals and labels.
 
     Args:
         points: the systems, times above 0 ms.
         metric: what the vertical axis shows.
+        unit: what the time is for.
         frame: the size.
         alt: the text for those who cannot see it.
     """
@@ -96,8 +97,8 @@ def quality_plot(points: Sequence[QualityPoint], metric: str, frame: Frame, alt:
             markeredgecolor=PAPER,
             zorder=4 + bool(point.role),
         )
-    axes.set_xlabel("median time per query, ms", color=MUTED, labelpad=6)
-    _heading(axes, metric)
+    axes.set_xlabel(f"median time per {unit}, ms", color=MUTED, labelpad=6)
+    set_heading(axes, metric)
     draw(figure)
     _label_points(axes, points, frontier, frame)
     return to_svg(figure, f"quality-{frame.name}", alt)
@@ -164,7 +165,7 @@ def curves_plot(curves: Sequence[Curve], frame: Frame, alt: str) -> str:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(x=0.01, y=0.12)
-        _heading(axes, textwrap.shorten(name, 30, placeholder="…"))
+        set_heading(axes, textwrap.shorten(name, 30, placeholder="…"))
         if index >= len(curves) - columns:
             axes.set_xlabel("step", color=MUTED, labelpad=4)
     return to_svg(figure, f"curves-{frame.name}", alt)
@@ -243,7 +244,8 @@ def _label_points(
             axes.plot([start[0], end[0]], [start[1], end[1]], color=MUTED, linewidth=0.8, zorder=2)
 
 
-def _heading(axes: Axes, text: str) -> None:
+def set_heading(axes: Axes, text: str) -> None:
+    """Says what the vertical axis shows, above it: a name beside the axis would have to be turned."""
     axes.set_title(text, loc="left", color=INK, fontsize=12, pad=8, parse_math=False)
 
 
