@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,8 +16,9 @@ from limbeck.data import Passages
 from limbeck.data.dataset import open_dataset
 from limbeck.errors import InputError
 from limbeck.pipeline import stages_of
-from limbeck.recipes import Recipe, make_recipe
+from limbeck.recipes import Recipe, load_recipe, make_recipe
 from limbeck.students.dense.retriever import DenseRetriever
+from limbeck.students.generative.pseudo_queries import PseudoQueries
 from tests.pipeline.tiny_corpus import (
     NOUNS,
     generative_content,
@@ -22,6 +26,8 @@ from tests.pipeline.tiny_corpus import (
     tiny_content,
     write_corpus,
 )
+from tests.tiny_models import tiny_llm
+from tests.trainings import run_killed
 
 OPEN = {"teacher": None}
 
@@ -213,3 +219,68 @@ def test_what_a_recipe_may_not_ask(tmp_path, tiny_encoder_path):
     content["mining"] |= {"runs": {"train": str(run)}}
     with pytest.raises(InputError, match="cannot know questions that are yet to be written"):
         make_recipe(content, tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("kind", ["llm", "seq2seq"])
+def test_a_model_writes_the_questions(tmp_path, tiny_encoder_path, kind):
+    if kind == "llm":
+        writer = {"kind": "llm", "model": str(tiny_llm(tmp_path / "llm")), "prompt": "{passage}\nask: "}
+        writer |= {"max_passage_length": 16, "max_query_length": 8, "top_p": 1.0}
+    else:
+        beir = write_corpus(tmp_path / "beir", passages=20)
+        writer = {"kind": "seq2seq", "examples": str(beir), "max_passage_length": 32, "max_query_length": 8}
+    filter_ = OPEN | {"min_words": 1}
+    recipe = dense(tmp_path, tiny_encoder_path, writer=writer, count=2, filter=filter_, max_passages=20)
+    run_recipe(recipe, tmp_path / "run", until="sift")
+    rows = pq.read_table(tmp_path / "run" / "sift" / "invented.parquet").to_pylist()
+    assert {row["writer"] for row in rows} == {kind}
+    assert len({row["passage_id"] for row in rows}) <= 20
+    made = open_dataset(tmp_path / "run" / "sift")
+    assert made.training_passages is None
+    assert made.passages.fingerprint == Passages.open(tmp_path / "run/data/passages.arrow").fingerprint
+    assert run_recipe(recipe, tmp_path / "run", until="sift").done == []
+
+
+def test_writers_that_contradict_themselves(tmp_path, tiny_encoder_path):
+    for writer, match in (
+        ({"kind": "seq2seq"}, "either a model or examples"),
+        ({"kind": "llm", "model": "x", "prompt": "ask"}, "0 placeholders {passage}"),
+        ({"kind": "cloze", "min_words": 5, "max_words": 4}, "max_words is 4"),
+    ):
+        with pytest.raises(InputError, match=match):
+            dense(tmp_path, tiny_encoder_path, writer=writer)
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_the_block_under_way(tmp_path, tiny_encoder_path):
+    """The writer is killed in its third block; what goes on reads the passages of that block and the rest."""
+    corpus = write_texts(tmp_path / "corpus.jsonl", passages=1100)
+    content = tiny_content(corpus, tiny_encoder_path, data=corpus_data(corpus))
+    (tmp_path / "recipe.yaml").write_text(json.dumps(content))
+    script = f"""
+        import json, os, signal, sys
+        from pathlib import Path
+        from limbeck.query_generation.cloze import ClozeWriter
+        from limbeck.recipes import load_recipe
+        from tests.pipeline.tiny_corpus import run_recipe
+        folder = Path({str(tmp_path)!r})
+        write = ClozeWriter.write
+        def killing(writer, passages, count):
+            with (folder / "read").open("a") as log:
+                log.write(passages[0].id + "\\n")
+            if passages[0].id == "p1024" and not (folder / "killed").exists():
+                (folder / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(writer, passages, count)
+        ClozeWriter.write = killing
+        run_recipe(load_recipe(folder / "recipe.yaml"), folder / "run", until="invent")
+        """
+    run_killed(script)
+    assert not (tmp_path / "run" / "invent").exists()
+    run_recipe(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "whole", until="invent")
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, cwd=Path(__file__).parents[2])
+    assert (tmp_path / "read").read_text().split() == ["p0", "p512", "p1024", "p1024"]
+    one, other = (
+        dict(PseudoQueries.open(tmp_path / name / "invent" / "questions.arrow")) for name in ("run", "whole")
+    )
+    assert one == other

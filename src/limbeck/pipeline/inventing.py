@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -9,14 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data import Passages
+from limbeck.data.formats.beir import import_beir
 from limbeck.errors import InputError
-from limbeck.pipeline.candidates import drawn_queries
+from limbeck.pipeline.candidates import backbone_settings, drawn_queries, file_stamps
 from limbeck.pipeline.folder import SCRATCH, write_json
+from limbeck.pipeline.query_writing import Examples, open_generator
 from limbeck.pipeline.run import Run
 from limbeck.query_generation.cloze import ClozeWriter
+from limbeck.query_generation.llm import LLMWriter
+from limbeck.query_generation.prompts import PROMPTS
+from limbeck.query_generation.sampling import Sampling
+from limbeck.query_generation.seq2seq import Seq2SeqWriter
 from limbeck.query_generation.writing import QueryWriter, write_questions
-from limbeck.recipes import CorpusData, InventedQueries, Recipe, Split
+from limbeck.recipes import (
+    ClozeWriterRecipe,
+    CorpusData,
+    InventedQueries,
+    Recipe,
+    Seq2SeqWriterRecipe,
+    Split,
+    Writer,
+)
 from limbeck.students.generative.pseudo_queries import write_texts
+from limbeck.teachers.llm.loading import load_language_model
 
 #: The questions by passage, and what wrote them, in the folder of the stage.
 QUESTIONS, WRITER = "questions.arrow", "writer.json"
@@ -51,7 +67,27 @@ def asks_invented(recipe: Recipe, split: Split) -> bool:
 def invention_settings(recipe: Recipe) -> object:
     """What the written questions depend on."""
     wanted = corpus_data(recipe).queries
-    return [wanted.writer, wanted.count, wanted.max_passages, recipe.seed]
+    return [
+        wanted.writer,
+        _files_of(wanted.writer),
+        wanted.count,
+        wanted.max_passages,
+        backbone_settings(recipe) if _learns(wanted.writer) else None,
+        recipe.language,
+        recipe.seed,
+    ]
+
+
+def _files_of(writer: Writer) -> object:
+    """Of a name on the hub there are no files."""
+    if isinstance(writer, ClozeWriterRecipe):
+        return None
+    examples = writer.examples if isinstance(writer, Seq2SeqWriterRecipe) else None
+    return file_stamps(*(Path(path) for path in (writer.model, examples) if path is not None))
+
+
+def _learns(writer: Writer) -> bool:
+    return isinstance(writer, Seq2SeqWriterRecipe) and writer.model is None
 
 
 def invent(run: Run, work: Path) -> None:
@@ -63,7 +99,7 @@ def invent(run: Run, work: Path) -> None:
         InputError: no question was written for any passage.
     """
     wanted, passages = corpus_data(run.recipe).queries, run.corpus
-    writer = open_writer(run.recipe)
+    writer = _open_writer(run, work)
     rows = _drawn_rows(passages, wanted.max_passages, run.recipe.seed)
     with run.progress.task("writing questions for passages", len(rows)) as advance:
         found = write_questions(
@@ -77,13 +113,34 @@ def invent(run: Run, work: Path) -> None:
             remedy="take another data.queries.writer, or join short passages to longer ones",
         )
     write_texts(work / QUESTIONS, chain([first], found))
-    write_json(work / WRITER, {"writer": wanted.writer.kind, **writer.settings()})
+    write_json(work / WRITER, writer.settings())
 
 
-def open_writer(recipe: Recipe) -> QueryWriter:
-    """The writer of a recipe."""
+def _open_writer(run: Run, work: Path) -> QueryWriter:
+    recipe = run.recipe
     writer = corpus_data(recipe).queries.writer
-    return ClozeWriter(min_words=writer.min_words, max_words=writer.max_words, seed=recipe.seed)
+    if isinstance(writer, ClozeWriterRecipe):
+        return ClozeWriter(min_words=writer.min_words, max_words=writer.max_words, seed=recipe.seed)
+    if isinstance(writer, Seq2SeqWriterRecipe):
+        generator = open_generator(run, writer, partial(_examples, writer, work / SCRATCH), work)
+        return Seq2SeqWriter(generator, Sampling(seed=recipe.seed))
+    language = "zh" if recipe.language.strip().lower().startswith("zh") else "en"
+    return LLMWriter(
+        load_language_model(writer.model, device=recipe.device, options=writer.load),
+        writer.prompt or PROMPTS[language],
+        max_passage_length=writer.max_passage_length,
+        max_query_length=writer.max_query_length,
+        sampling=Sampling(writer.top_k, writer.top_p, writer.temperature, recipe.seed),
+        batch_size=writer.batch_size,
+    )
+
+
+def _examples(writer: Seq2SeqWriterRecipe, scratch: Path) -> Examples:
+    """The queries of another data set."""
+    if writer.examples is None:
+        raise TypeError("a writer with a model learns from no examples")
+    data = import_beir(writer.examples, scratch / "examples", splits={"train": writer.split})
+    return data.queries["train"], data.judgements["train"], data.passages
 
 
 def takes_sentences(wanted: InventedQueries) -> bool:

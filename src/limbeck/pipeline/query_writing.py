@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from limbeck.data import Judgements, Passages, Queries
 from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
 from limbeck.pipeline.distilling import require_finite
 from limbeck.pipeline.folder import SCRATCH, write_json
@@ -14,10 +17,13 @@ from limbeck.query_generation.sampling import Sampling
 from limbeck.query_generation.seq2seq import QueryGenerator, Seq2SeqWriter
 from limbeck.query_generation.training import train_query_generator
 from limbeck.query_generation.writing import generate_pseudo_queries
-from limbeck.recipes import GeneratedSource, Recipe
+from limbeck.recipes import GeneratedSource, Recipe, Seq2SeqWriterRecipe
 from limbeck.students.generative.training import GenerationSettings
 
 MODEL = "query-generator"
+
+#: Queries, their judgements and the passages that are judged: what a model learns to write from.
+Examples = tuple[Queries, Judgements, Passages]
 
 
 def query_writing_settings(recipe: Recipe) -> object:
@@ -33,7 +39,8 @@ def write_queries(run: Run, work: Path) -> None:
     Leaves `pseudo-queries.arrow`; and of a training `query-generator/` and `curve.json`.
     """
     source, seed = written_source(run.recipe), run.recipe.seed
-    generator = _trained(run, source, work) if source.model is None else _given(run, source, source.model)
+    examples = partial(_own_examples, run)
+    generator = open_generator(run, source, examples, work)
     passages = run.dataset.training_view
     with run.progress.task("writing questions for passages", len(passages)) as advance:
         written = generate_pseudo_queries(
@@ -47,7 +54,31 @@ def write_queries(run: Run, work: Path) -> None:
     run.progress.note(f"{len(written):,} of {len(passages):,} passages have written questions")
 
 
-def _given(run: Run, source: GeneratedSource, model: str) -> QueryGenerator:
+def open_generator(
+    run: Run,
+    source: GeneratedSource | Seq2SeqWriterRecipe,
+    examples: Callable[[], Examples],
+    work: Path,
+) -> QueryGenerator:
+    """The model that a source names, or the backbone, trained on examples.
+
+    Args:
+        run: the run.
+        source: the section of the model or its training.
+        examples: gives what it is trained on, if it is.
+        work: the folder of the stage, for `query-generator/` and `curve.json` of a training.
+    """
+    return (
+        _trained(run, source, examples, work) if source.model is None else _given(run, source, source.model)
+    )
+
+
+def _own_examples(run: Run) -> Examples:
+    queries, judgements = training_queries(run)
+    return queries, judgements, run.dataset.training_view
+
+
+def _given(run: Run, source: GeneratedSource | Seq2SeqWriterRecipe, model: str) -> QueryGenerator:
     return QueryGenerator.start(
         model,
         max_passage_length=source.max_passage_length,
@@ -57,18 +88,20 @@ def _given(run: Run, source: GeneratedSource, model: str) -> QueryGenerator:
     )
 
 
-def _trained(run: Run, source: GeneratedSource, work: Path) -> QueryGenerator:
-    """The backbone, trained on the training queries; one that an interrupted attempt has finished."""
+def _trained(
+    run: Run, source: GeneratedSource | Seq2SeqWriterRecipe, examples: Callable[[], Examples], work: Path
+) -> QueryGenerator:
+    """The backbone, trained on examples; one that an interrupted attempt has finished."""
     folder = work / MODEL
     if folder.is_dir():
         return QueryGenerator.load(folder, device=run.recipe.device)
     generator = _given(run, source, run.recipe.backbone)
-    queries, judgements = training_queries(run)
+    queries, judgements, passages = examples()
     outcome = train_query_generator(
         generator,
         judgements,
         queries=queries,
-        passages=run.dataset.training_view,
+        passages=passages,
         settings=GenerationSettings(
             epochs=source.epochs,
             batch_size=source.batch_size,
@@ -79,7 +112,7 @@ def _trained(run: Run, source: GeneratedSource, work: Path) -> QueryGenerator:
         work_dir=work / SCRATCH / "checkpoints",
         callbacks=[TrainerProgress(run.progress, "learning to write questions")],
     )
-    require_finite(generator.model, "learning_rate of the source of pseudo-queries")
+    require_finite(generator.model, "learning_rate of the model that writes questions")
     write_json(work / "curve.json", outcome.curve)
     generator.save(folder)
     return generator

@@ -285,6 +285,7 @@ class Seq2SeqWriter:
     def settings(self) -> dict[str, Any]:
         """What the questions depend on besides the passages."""
         return {
+            "writer": "seq2seq",
             "weights": weights_digest(self.generator.model),
             "generator": self.generator.settings(),
             "sampling": asdict(self.sampling),

@@ -28,7 +28,15 @@ from limbeck.recipes.pairs import (
     PairMember,
     PairSetRecipe,
 )
-from limbeck.recipes.queries import ClozeWriterRecipe, InventedQueries, JudgedQueries, QueryFilter
+from limbeck.recipes.queries import (
+    ClozeWriterRecipe,
+    InventedQueries,
+    JudgedQueries,
+    LLMWriterRecipe,
+    QueryFilter,
+    Seq2SeqWriterRecipe,
+    Writer,
+)
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.teacher import (
     BiEncoderMember,
@@ -61,6 +69,7 @@ __all__ = [
     "IrDatasetsData",
     "JudgedQueries",
     "LLMMember",
+    "LLMWriterRecipe",
     "LateInteractionMember",
     "ListLossRecipe",
     "Member",
@@ -77,9 +86,11 @@ __all__ = [
     "Recipe",
     "RunMember",
     "Section",
+    "Seq2SeqWriterRecipe",
     "Split",
     "StdlibData",
     "TitleRecipe",
+    "Writer",
     "digest",
     "load_recipe",
     "make_recipe",

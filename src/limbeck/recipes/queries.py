@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from limbeck.recipes.base import Folder, Fraction, Section
+from limbeck.recipes.base import Folder, Fraction, ModelName, Section
 from limbeck.recipes.teacher import CrossEncoderMember, LateInteractionMember, LLMMember, Member
 
 
@@ -24,7 +24,58 @@ class ClozeWriterRecipe(Section):
         return self
 
 
-Writer = ClozeWriterRecipe
+class Seq2SeqWriterRecipe(Section):
+    """A model of passage to query: a given one, or the backbone, taught the queries of another data set."""
+
+    kind: Literal["seq2seq"]
+    model: ModelName | None = None
+    examples: Folder | None = Field(
+        None, description="A BEIR folder whose queries teach the backbone to write, where no model is given."
+    )
+    split: str = Field("train", description="Name of the qrels file (less .tsv) of the examples.")
+    max_passage_length: int = Field(192, ge=8, description="Tokens of a passage that are read.")
+    max_query_length: int = Field(32, ge=4, description="Tokens of a question.")
+    epochs: float = Field(3.0, gt=0, description="Of the training, as the keys below.")
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    checkpoint_every: int = Field(200, ge=1)
+
+    @model_validator(mode="after")
+    def _model_or_examples(self) -> Self:
+        if (self.model is None) == (self.examples is None):
+            raise ValueError("a writer of the kind seq2seq has either a model or examples to learn from")
+        return self
+
+
+class LLMWriterRecipe(Section):
+    """A causal language model, asked for questions that the passage answers."""
+
+    kind: Literal["llm"]
+    model: ModelName
+    prompt: str | None = Field(
+        None, description="With {passage} where the passage goes; null takes the built-in one, en or zh."
+    )
+    max_passage_length: int = Field(384, ge=8, description="Tokens of a passage that are read.")
+    max_query_length: int = Field(48, ge=4, description="Tokens of an answer.")
+    top_k: int = Field(50, ge=1, description="Tokens that are drawn from, the most likely ones.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Of these, those that make up this share.")
+    temperature: float = Field(1.0, gt=0)
+    batch_size: int = Field(4, ge=1, description="Passages that are read together.")
+    load: dict[str, Any] = Field(
+        {},
+        description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",
+    )
+
+    @model_validator(mode="after")
+    def _place_of_the_passage(self) -> Self:
+        if self.prompt is not None and self.prompt.count("{passage}") != 1:
+            raise ValueError(
+                f"prompt has {self.prompt.count('{passage}')} placeholders {{passage}}: one is needed"
+            )
+        return self
+
+
+Writer = Annotated[ClozeWriterRecipe | Seq2SeqWriterRecipe | LLMWriterRecipe, Field(discriminator="kind")]
 
 
 class QueryFilter(Section):
