@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from limbeck.losses import LIST_LOSSES
+from limbeck.pipeline import stages_of
+from limbeck.pipeline.run import stage_keys
 from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
 
 LOSSES = ["d2llm", *sorted(LIST_LOSSES)]
@@ -40,3 +42,17 @@ def test_a_published_start_and_no_cosine_part(copy: Path, corpus: Path, tiny_enc
     run_recipe(recipe, copy)
     systems = json.loads((copy / "metrics.json").read_text())["systems"]
     assert set(systems) >= {"student-cosine", "student-interaction"}
+
+
+def test_the_training_may_have_a_seed_of_its_own(corpus: Path, tiny_encoder_path: Path):
+    """With it a student is repeated on the same candidates and the same teacher."""
+    training = tiny_content(corpus, tiny_encoder_path)["training"]
+
+    def keys(**options: int) -> dict[str, str]:
+        recipe = tiny_recipe(corpus, tiny_encoder_path, training=training | options)
+        return stage_keys(recipe, stages_of(recipe))
+
+    own, same, other = keys(), keys(seed=0), keys(seed=1)
+    assert own == same
+    changed = [stage for stage in own if own[stage] != other[stage]]
+    assert changed == ["distil", "baseline", "index", "evaluate"]

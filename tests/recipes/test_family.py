@@ -75,6 +75,14 @@ def test_seeds_may_be_of_the_ranking_alone(folder: Path):
         load(folder, "variants: {a: {student.ranking.seed: 1}}\nseed_key: student.ranking.seed")
 
 
+def test_seeds_may_be_of_a_dense_students_training_alone(folder: Path):
+    (folder.parent / "base" / "recipe.yaml").write_text("data: {kind: stdlib}\nseed: 5\n")
+    family = load(folder, "variants: {a: {}}\nseeds: [0, 7]\nseed_key: training.seed")
+    assert [member.recipe.seed for member in family.members] == [5, 5]
+    assert [member.recipe.training_seed for member in family.members] == [0, 7]
+    assert family.recipe.training_seed == 5
+
+
 def test_every_variant_is_compared_with_the_first_unless_pairs_are_named(folder: Path):
     variants = "variants: {a: {}, b: {name: b}, c: {name: c}}\n"
     assert load(folder, variants).compare == (("b", "a"), ("c", "a"))

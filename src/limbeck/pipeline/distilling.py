@@ -44,13 +44,13 @@ MODEL = "model"
 def distil_settings(recipe: Recipe) -> object:
     """What the student depends on."""
     # Of one set alone there is nothing to share out, and the key of its student says nothing of it.
-    shared_out = set() if recipe.pairs else {"task_temperature"}
+    left_out = {"seed"} if recipe.pairs else {"seed", "task_temperature"}
     return [
         recipe.student.settings,
         *([] if recipe.data is None else [recipe.loss.settings]),
-        recipe.training.model_dump(mode="json", exclude=shared_out),
+        recipe.training.model_dump(mode="json", exclude=left_out),
         backbone_settings(recipe),
-        recipe.seed,
+        recipe.training_seed,
         *([recipe.pair_loss] if recipe.pairs else []),
     ]
 
@@ -66,13 +66,13 @@ def distil(run: Run, work: Path) -> None:
         recipe.backbone,
         max_length=recipe.max_length,
         layers=recipe.backbone_layers,
-        seed=recipe.seed,
+        seed=recipe.training_seed,
         device=recipe.device,
         **options,
     )
     settings = TrainingSettings(
-        seed=recipe.seed,
-        **recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight", "task_temperature"}),
+        seed=recipe.training_seed,
+        **recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight", "task_temperature", "seed"}),
     )
     callbacks = [TrainerProgress(run.progress, "distilling")]
     if not recipe.pairs:
@@ -109,7 +109,7 @@ def _retrieval_lists(run: Run) -> list[TrainingList]:
             Rankings.open(run.folder / "teach" / "easy.arrow"),
             training_queries(run)[1],
             hard_negatives=run.recipe.training.hard_negatives,
-            seed=run.recipe.seed,
+            seed=run.recipe.training_seed,
         )
     )
 
@@ -164,7 +164,7 @@ def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -
 
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on."""
-    return [recipe.baseline, backbone_settings(recipe), recipe.seed]
+    return [recipe.baseline, backbone_settings(recipe), recipe.training_seed]
 
 
 def fine_tune_baseline(run: Run, work: Path) -> None:
@@ -177,7 +177,7 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
         judgements,
         queries=queries,
         passages=run.dataset.training_view,
-        settings=TrainingSettings(seed=recipe.seed, **recipe.baseline.model_dump()),
+        settings=TrainingSettings(seed=recipe.training_seed, **recipe.baseline.model_dump()),
         work_dir=work / SCRATCH,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
     )

@@ -104,6 +104,9 @@ class Training(Section):
         "1 is in proportion to the sizes, more evens them out.",
     )
     tensorboard: bool = False
+    seed: int | None = Field(
+        None, ge=0, lt=2**32, description="Of student and fine-tuned backbone; null takes the recipe's."
+    )
     gradient_checkpointing: bool = Field(
         True, description="A fraction of the memory of a step, for up to a third more time."
     )

@@ -36,7 +36,8 @@ class FamilyFile(BaseModel):
         name: of the family.
         recipe: the recipe that all variants are made from, relative to the family's file.
         seeds: each a run of every variant; null takes the recipe's.
-        seed_key: what a seed sets: `seed` repeats all of a run, `student.ranking.seed` the ranking of a
+        seed_key: what a seed sets: `seed` repeats all of a run, `training.seed` a dense student and the
+            fine-tuned backbone on one and the same teacher, `student.ranking.seed` the ranking of a
             generative student on one and the same base retriever.
         variants: name to what it changes: keys of the recipe with dots between levels, as `--set` has them.
         compare: pairs of variants; null compares each with the first.
@@ -48,7 +49,7 @@ class FamilyFile(BaseModel):
     name: str = Field(min_length=1)
     recipe: File
     seeds: tuple[Seed, ...] | None = Field(None, min_length=1)
-    seed_key: Literal["seed", "student.ranking.seed"] = "seed"
+    seed_key: Literal["seed", "training.seed", "student.ranking.seed"] = "seed"
     variants: dict[VariantName, dict[str, Any] | None] = Field(min_length=1)
     compare: tuple[tuple[str, str], ...] | None = None
     systems: dict[str, str] = {}

@@ -81,6 +81,11 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
 
     @property
+    def training_seed(self) -> int:
+        """The seed of a dense student, and of the fine-tuned backbone that it is compared with."""
+        return self.seed if self.training.seed is None else self.training.seed
+
+    @property
     def content(self) -> dict[str, Any]:
         """What this recipe says as JSON values, every default written out, without sections that it lacks."""
         generative = isinstance(self.student, GenerativeStudentRecipe)

@@ -80,8 +80,13 @@ def _calibrated(
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on, beyond the pairs: the budget is the student's."""
     training = recipe.training
-    budget = training.model_dump(exclude={"hard_negatives", "cosine_weight", "head_learning_rate"})
-    return [budget, [one.task for one in recipe.pairs.values()], backbone_settings(recipe), recipe.seed]
+    budget = training.model_dump(exclude={"hard_negatives", "cosine_weight", "head_learning_rate", "seed"})
+    return [
+        budget,
+        [one.task for one in recipe.pairs.values()],
+        backbone_settings(recipe),
+        recipe.training_seed,
+    ]
 
 
 def fine_tune_baseline(run: Run, work: Path) -> None:
@@ -92,11 +97,13 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
     for name, one in recipe.pairs.items():
         lists = open_lists(run, name)
         sets[name] = LabelledPairs(*lists.labelled(), lists.targets, one.task)
-    options = recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight", "task_temperature"})
+    options = recipe.training.model_dump(
+        exclude={"hard_negatives", "cosine_weight", "task_temperature", "seed"}
+    )
     outcome = fine_tune_on_labels(
         model,
         sets,
-        settings=TrainingSettings(seed=recipe.seed, **options),
+        settings=TrainingSettings(seed=recipe.training_seed, **options),
         work_dir=work / SCRATCH,
         temperature=recipe.training.task_temperature,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone on the labels")],
