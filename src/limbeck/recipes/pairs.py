@@ -105,8 +105,11 @@ class PairSetRecipe(Section):
     """A set of labelled pairs: TSV with a header, or JSON lines; plain or gzip."""
 
     train: File
-    dev: File
+    dev: File | None = Field(None, description="null sets some of the training pairs aside.")
     test: File
+    dev_share: float = Field(
+        0.1, gt=0, lt=1, description="Of the training pairs, which become the dev pairs where `dev` is null."
+    )
     fields: tuple[str, str, str] = Field(
         ("text1", "text2", "label"), description="Columns of the first text, the second text and the label."
     )

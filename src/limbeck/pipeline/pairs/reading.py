@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from limbeck.data import SentencePair, SentencePairs
 from limbeck.data.formats.pairs import read_pairs
 from limbeck.errors import InputError
-from limbeck.pipeline.candidates import SPLITS, file_stamps
+from limbeck.pipeline.candidates import EVALUATED, SPLITS, file_stamps
 from limbeck.pipeline.run import Run
-from limbeck.recipes import BinaryLabels, GradedLabels, PairSetRecipe, Recipe
+from limbeck.recipes import BinaryLabels, GradedLabels, PairSetRecipe, Recipe, Split
 
 #: Its folder, with a folder a set.
 STAGE = "pair-data"
@@ -22,7 +23,7 @@ STAGE = "pair-data"
 def reading_settings(recipe: Recipe) -> object:
     """What the sets depend on, the files behind them included."""
     return {
-        name: [one.fields, one.labels, file_stamps(one.train, one.dev, one.test)]
+        name: [one.fields, one.labels, file_stamps(*_files(one)), None if one.dev else one.dev_share]
         for name, one in recipe.pairs.items()
     }
 
@@ -36,12 +37,10 @@ def read_sets(run: Run, work: Path) -> None:
     """
     for name, one in run.recipe.pairs.items():
         (work / name).mkdir(exist_ok=True)
-        read: dict[str, SentencePairs] = {}
-        for split in SPLITS:
-            path: Path = getattr(one, split)
-            read[split] = read_pairs(path, fields=one.fields, check=_label_check(one.labels))
-            _require_both(read[split], one, path)
-            read[split].write(work / name / f"{split}.arrow")
+        read = _read_splits(one)
+        for split, pairs in read.items():
+            _require_both(pairs, one, split)
+            pairs.write(work / name / f"{split}.arrow")
         counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in read.items())
         run.progress.note(f"{name}: pairs: {counts}")
         _note_shared(run, name, read)
@@ -88,7 +87,32 @@ def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair]
     return check
 
 
-def _require_both(pairs: SentencePairs, one: PairSetRecipe, path: Path) -> None:
+def _files(one: PairSetRecipe) -> list[Path]:
+    return [path for path in (one.train, one.dev, one.test) if path is not None]
+
+
+def _read_splits(one: PairSetRecipe) -> dict[Split, SentencePairs]:
+    check = _label_check(one.labels)
+    read = [read_pairs(path, fields=one.fields, check=check) for path in _files(one)]
+    if one.dev is None:
+        read[:1] = _set_aside(read[0], one.dev_share)
+    return dict(zip(SPLITS, read, strict=True))
+
+
+def _set_aside(pairs: SentencePairs, share: float) -> list[SentencePairs]:
+    """Training and dev pairs; those with one and the same first text stay together.
+
+    A pair's place depends on its first text alone, so that it stays where it is when others come.
+    """
+    parts: tuple[list[SentencePair], list[SentencePair]] = ([], [])
+    for pair in pairs:
+        digest = hashlib.blake2b(pair.text1.encode(), digest_size=8).digest()
+        parts[int.from_bytes(digest, "big") < share * 2**64].append(pair)
+    return [SentencePairs.of(part) for part in parts]
+
+
+def _require_both(pairs: SentencePairs, one: PairSetRecipe, split: Split) -> None:
+    path = getattr(one, split) or one.train
     if isinstance(one.labels, BinaryLabels):
         unknown = sorted(set(one.labels.positive) - set(pairs.classes))
         if unknown:
@@ -101,16 +125,16 @@ def _require_both(pairs: SentencePairs, one: PairSetRecipe, path: Path) -> None:
     if np.ptp(found) == 0:
         what = "label" if isinstance(one.labels, GradedLabels) else "class"
         raise InputError(
-            f"all {len(found):,} pairs have one and the same {what}",
+            f"all {len(found):,} {split} pairs have one and the same {what}",
             path=path,
             expected="pairs that differ, to learn from and to measure by",
         )
 
 
-def _note_shared(run: Run, name: str, read: dict[str, SentencePairs]) -> None:
+def _note_shared(run: Run, name: str, read: Mapping[Split, SentencePairs]) -> None:
     """A pair counts as the same in either order."""
     seen = {split: {frozenset((pair.text1, pair.text2)) for pair in pairs} for split, pairs in read.items()}
-    for split in ("dev", "test"):
+    for split in EVALUATED:
         if shared := len(seen["train"] & seen[split]):
             run.progress.note(
                 f"{name}: {shared:,} {split} pairs are training pairs too: figures will flatter"

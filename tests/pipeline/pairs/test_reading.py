@@ -1,0 +1,93 @@
+"""What is wrong with a set of pairs is found before anything is learned, with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from limbeck.data import SentencePair, SentencePairs
+from limbeck.errors import InputError
+from limbeck.pipeline import Run, RunFolder
+from limbeck.pipeline.pairs.reading import open_pairs, targets
+from limbeck.recipes import BinaryLabels, GradedLabels
+from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
+from tests.pipeline.tiny_corpus import run_recipe
+
+
+def read(pairs: Path, encoder: Path, folder: Path, **changes: object):
+    recipe = pair_recipe(pairs, encoder, pairs={"tiny": set_content(pairs, **changes)})
+    record = run_recipe(recipe, folder, until="pair-data")
+    return Run(recipe, RunFolder(folder)), record
+
+
+def edited(pairs: Path, tmp_path: Path, split: str, *lines: str) -> str:
+    path = tmp_path / f"{split}.tsv"
+    path.write_text("\n".join(["text1\ttext2\tlabel\tclass", *lines]) + "\n")
+    return str(path)
+
+
+def test_a_label_out_of_range_is_named_with_its_line(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    train = edited(pairs, tmp_path, "train", "a\tb\t4\tsame", "c\td\t4.5\tsame")
+    with pytest.raises(InputError, match=r"label 4\.5 is out of range") as caught:
+        read(pairs, tiny_encoder_path, tmp_path / "run", train=train)
+    assert (str(caught.value.path), caught.value.line, caught.value.expected) == (train, 3, "0 to 4")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"labels": {"kind": "binary", "positive": ["alike"]}, "fields": ["text1", "text2", "class"]},
+            "'alike'",
+        ),
+        ({"labels": {"kind": "binary", "positive": ["1"]}}, "is a number"),
+        ({"fields": ["text1", "text2", "class"]}, "is a class"),
+        ({"labels": {"kind": "binary", "threshold": 9}}, "one and the same class"),
+        ({"fields": ["text1", "text2", "grade"]}, "no column 'grade'"),
+    ],
+)
+def test_labels_that_the_recipe_does_not_fit(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path, changes: dict[str, object], problem: str
+):
+    with pytest.raises(InputError, match=problem):
+        read(pairs, tiny_encoder_path, tmp_path / "run", **changes)
+
+
+def test_an_empty_split_and_one_label_only(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="nothing but a header"):
+        read(pairs, tiny_encoder_path, tmp_path / "a", test=edited(pairs, tmp_path, "test"))
+    dev = edited(pairs, tmp_path, "dev", "a\tb\t2\tsame", "c\td\t2\tother")
+    with pytest.raises(InputError, match="all 2 dev pairs have one and the same label"):
+        read(pairs, tiny_encoder_path, tmp_path / "b", dev=dev)
+
+
+def test_pairs_shared_with_training_are_counted_in_either_order(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    first = (pairs / "train.tsv").read_text().splitlines()[1].split("\t")
+    test = edited(
+        pairs, tmp_path, "test", "\t".join([first[1], first[0], *first[2:]]), "river\tking\t4\tother"
+    )
+    _, record = read(pairs, tiny_encoder_path, tmp_path / "run", test=test)
+    assert any("1 test pairs are training pairs too" in note for note in record.notes)
+
+
+def test_dev_pairs_are_set_aside_by_their_first_texts(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    lines = [f"text {at % 40}\tother {at}\t{at % 5}\tsame" for at in range(400)]
+    train = edited(pairs, tmp_path, "train", *lines)
+    run, _ = read(pairs, tiny_encoder_path, tmp_path / "run", train=train, dev=None, dev_share=0.3)
+    learnt, aside = (list(open_pairs(run, "tiny", split)) for split in ("train", "dev"))
+    assert len(learnt) + len(aside) == 400
+    assert 0.1 < len(aside) / 400 < 0.5
+    assert not {pair.text1 for pair in learnt} & {pair.text1 for pair in aside}
+
+
+def test_targets_are_shares_of_the_range_or_classes():
+    graded = SentencePairs.of([SentencePair("a", "b", label) for label in (1.0, 2.0, 5.0)])
+    assert targets(graded, GradedLabels(kind="graded", low=1, high=5)).tolist() == [0.0, 0.25, 1.0]
+    assert targets(graded, BinaryLabels(kind="binary", threshold=2)).tolist() == [0.0, 1.0, 1.0]
+    classes = SentencePairs.of([SentencePair("a", "b", label) for label in ("x", "y", "z")])
+    found = targets(classes, BinaryLabels(kind="binary", positive=("x", "z")))
+    assert np.array_equal(found, [1.0, 0.0, 1.0])

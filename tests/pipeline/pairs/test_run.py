@@ -1,0 +1,128 @@
+"""Recipes of pairs, alone and beside a corpus, from the sets to the figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from limbeck.cli.opening import open_retriever
+from limbeck.errors import InputError
+from limbeck.evaluation.pair_scores import read_pair_scores
+from limbeck.pipeline import stages_of
+from limbeck.pipeline.run import stage_keys
+from limbeck.students.dense.pair_scoring import PairScorer
+from limbeck.students.dense.student import DenseStudent
+from limbeck.teachers import TeacherNotBetterError
+from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
+from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
+
+SYSTEMS = ["backbone", "backbone-fine-tuned", "student-cosine", "student-interaction", "teacher"]
+PAIR_STAGES = ["pair-data", "pair-mine", "pair-teacher", "pair-audit", "pair-teach"]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    student = DenseStudent.load(folder / "distil" / "student", "cpu")
+    return {name: value.numpy() for name, value in student.model.state_dict().items()}
+
+
+def test_a_run_of_pairs_alone_measures_every_system(finished_pairs: Path):
+    document = json.loads((finished_pairs / "pairs" / "metrics.json").read_text())
+    assert list(document["systems"]) == SYSTEMS
+    for name in SYSTEMS:
+        assert {"Spearman", "Pearson", "latency_ms"} <= set(document["systems"][name])
+        scores = read_pair_scores(finished_pairs / "pairs" / "scores" / "tiny" / f"{name}.tsv")
+        assert {split: len(one) for split, one in scores.items()} == {"dev": 24, "test": 24}
+    timing = json.loads((finished_pairs / "pairs" / "timing.json").read_text())["tiny"]
+    assert timing["student-interaction"]["vectors"]["p50"] < timing["student-interaction"]["texts"]["p50"]
+    assert timing["teacher"]["vectors"] is None
+
+
+def test_the_student_scores_as_its_file_says(pairs: Path, finished_pairs: Path):
+    student = DenseStudent.load(finished_pairs / "distil" / "student", "cpu")
+    rows = [line.split("\t") for line in (pairs / "test.tsv").read_text().splitlines()[1:]]
+    logits = PairScorer(student).score([row[0] for row in rows], [row[1] for row in rows])
+    numbers = json.loads((finished_pairs / "distil" / "calibration.json").read_text())["tiny"]
+    expected = 1 / (1 + np.exp(-(numbers["slope"] * logits + numbers["bias"])))
+    found = read_pair_scores(finished_pairs / "pairs" / "scores" / "tiny" / "student-interaction.tsv")["test"]
+    assert np.allclose(found.scores, expected, atol=1e-3)
+    assert found.labels.tolist() == [float(row[2]) / 4 for row in rows]
+
+
+def test_finished_it_is_not_run_again_and_a_weight_repeats_the_student_alone(
+    pairs: Path, tiny_encoder_path: Path, finished_pairs: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(finished_pairs, tmp_path / "run"))
+    assert not run_recipe(pair_recipe(pairs, tiny_encoder_path), folder).done
+    changed = pair_recipe(pairs, tiny_encoder_path, pair_loss={"rank": 0})
+    assert run_recipe(changed, folder, anyway=True).done == ["distil", "pair-evaluate"]
+
+
+def test_a_teacher_no_better_than_the_start_stops_the_run(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    # An ensemble of the start and itself can be no better than the start.
+    member = {"kind": "bi-encoder", "model": str(tiny_encoder_path)}
+    one = set_content(pairs, teacher={"members": [member, member]})
+    with pytest.raises(TeacherNotBetterError, match="no better than the student already is"):
+        run_recipe(pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": one}), tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "pair-audit" / "audit.json").read_text())["tiny"]
+    assert not report["passed"]
+    assert report["teacher"] <= report["start"]
+
+
+@pytest.mark.slow
+def test_a_corpus_and_pairs_teach_one_student(
+    corpus: Path, pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    classes = {"kind": "binary", "positive": ["same"]}
+    directed = set_content(
+        pairs, fields=["text1", "text2", "class"], labels=classes, task="asymmetric", swap=True
+    )
+    recipe = tiny_recipe(
+        corpus,
+        tiny_encoder_path,
+        pairs={"tiny": set_content(pairs), "directed": directed},
+        pair_loss={"contrastive": 1, "in_batch": 1, "hard_easy": 0.1},
+        training=tiny_content(corpus, tiny_encoder_path)["training"] | {"task_temperature": 2},
+    )
+    run_recipe(recipe, tmp_path / "run", anyway=True)
+    curve = json.loads((tmp_path / "run" / "distil" / "curve.json").read_text())
+    logged = {name for line in curve for name in line}
+    assert {"retrieval_kl_divergence_loss", "tiny_pointwise_loss", "directed_in_batch_loss"} <= logged
+    assert list(json.loads((tmp_path / "run" / "metrics.json").read_text())["systems"])[-1] == "teacher"
+    document = json.loads((tmp_path / "run" / "pairs" / "metrics.json").read_text())
+    assert {"tiny Spearman", "directed Average precision"} <= set(document["systems"]["teacher"])
+    interaction = DenseStudent.load(tmp_path / "run" / "distil" / "student", "cpu").interaction
+    assert all(bool(interaction.outputs[task].weight.abs().sum() > 0) for task in ("symmetric", "asymmetric"))
+
+
+def test_stages_come_behind_what_they_read(corpus: Path, pairs: Path, tiny_encoder_path: Path):
+    alone = stages_of(pair_recipe(pairs, tiny_encoder_path))
+    assert [stage.name for stage in alone] == [*PAIR_STAGES, "distil", "pair-baseline", "pair-evaluate"]
+    mixed = stages_of(tiny_recipe(corpus, tiny_encoder_path, pairs={"tiny": set_content(pairs)}))
+    for stages in (alone, mixed):
+        for at, stage in enumerate(stages):
+            assert set(stage.after) <= {before.name for before in stages[:at]}
+
+
+def test_pairs_leave_the_stages_of_a_corpus_as_they_are(corpus: Path, pairs: Path, tiny_encoder_path: Path):
+    plain = tiny_recipe(corpus, tiny_encoder_path)
+    mixed = tiny_recipe(corpus, tiny_encoder_path, pairs={"tiny": set_content(pairs)})
+    before, after = stage_keys(plain, stages_of(plain)), stage_keys(mixed, stages_of(mixed))
+    changed = {name for name, key in before.items() if after[name] != key}
+    assert changed == {"distil", "index", "evaluate"}
+    warmer = tiny_recipe(
+        corpus,
+        tiny_encoder_path,
+        training=tiny_content(corpus, tiny_encoder_path)["training"] | {"task_temperature": 5},
+    )
+    assert stage_keys(warmer, stages_of(warmer)) == before  # nothing is shared out among one task
+
+
+def test_there_is_nothing_to_search(finished_pairs: Path):
+    with pytest.raises(InputError, match="learnt from pairs alone"):
+        open_retriever(finished_pairs)

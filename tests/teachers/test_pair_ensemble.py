@@ -1,0 +1,98 @@
+"""Ensembles of pair teachers, their calibration and their audit, against values that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+
+from limbeck.errors import InputError
+from limbeck.teachers import EnsembleTeacher
+from limbeck.teachers.pair_audit import audit_pairs
+from limbeck.teachers.pair_ensemble import calibration, fit_pair_ensemble
+
+
+class Fixed:
+    """A teacher that scores by a table."""
+
+    version, prompt = "1", ""
+
+    def __init__(self, name: str, scores: np.ndarray) -> None:
+        self.name = name
+        self.scores = scores
+
+    def score(self, pairs):
+        return np.array([self.scores[int(first)] for first, _ in pairs])
+
+
+def sample(pairs: int = 400, seed: int = 0):
+    """Labels, a good member, a bad one, and one that goes against the labels."""
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0.05, 0.95, pairs)
+    good = 3 * logit(truth) + 1 + rng.normal(0, 0.5, pairs)
+    bad = 0.01 * (logit(truth) + rng.normal(0, 4, pairs))
+    return truth, np.stack([good, bad, -good + rng.normal(0, 1, pairs)])
+
+
+def test_calibration_finds_the_slope_and_the_bias_that_made_the_targets():
+    scores = np.linspace(-4, 6, 200)
+    slope, bias = calibration(scores, expit(0.7 * scores - 0.4))
+    assert slope == pytest.approx(0.7, rel=0.02)
+    assert bias == pytest.approx(-0.4, abs=0.03)
+
+
+@pytest.mark.parametrize("scores", [np.zeros(6), np.arange(6)[::-1]])
+def test_scores_that_do_not_rise_with_the_targets_keep_their_unit(scores: np.ndarray):
+    targets = np.array([0.0, 0.0, 0.2, 0.4, 0.6, 0.6])
+    slope, bias = calibration(scores, targets)
+    assert slope == 1
+    assert expit(scores.mean() + bias) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("kind", ["graded", "binary"])
+def test_the_better_member_weighs_most(kind):
+    truth, scores = sample()
+    targets = (
+        truth if kind == "graded" else (np.random.default_rng(1).uniform(size=400) < truth).astype(float)
+    )
+    fit = fit_pair_ensemble(scores, targets, kind)
+    assert sum(fit.weights) == pytest.approx(1)
+    assert fit.weights[0] > fit.weights[1] >= 0
+    assert fit.weights[0] > 0.8
+    members = [Fixed(f"m{number}", one) for number, one in enumerate(scores)]
+    teacher = EnsembleTeacher(members, fit.weights, fit.means, fit.stds, slope=fit.slope, bias=fit.bias)
+    combined = teacher.combine(scores)
+    # A calibrated logit: the mean of the expected labels is that of the labels.
+    assert expit(combined).mean() == pytest.approx(targets.mean(), abs=0.005)
+    assert np.corrcoef(fit.held_out, combined)[0, 1] > 0.999
+    assert not np.array_equal(fit.held_out, combined)
+
+
+def test_one_member_keeps_its_order():
+    truth, scores = sample()
+    fit = fit_pair_ensemble(scores[:1], truth, "graded")
+    assert fit.weights == [1.0]
+    assert fit.slope > 0
+
+
+def test_members_that_say_nothing_are_refused():
+    truth, scores = sample()
+    with pytest.raises(InputError, match="member 2 .* the same score"):
+        fit_pair_ensemble(np.stack([scores[0], np.ones(400)]), truth, "graded")
+    with pytest.raises(InputError, match="no member of the teacher goes with the labels"):
+        fit_pair_ensemble(scores[2:], truth, "graded")
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("graded", "Spearman"), ("binary", "Average precision")])
+def test_the_audit_tells_better_from_worse_and_equal(kind, metric):
+    truth, scores = sample()
+    labels = truth if kind == "graded" else (truth > 0.5).astype(float)
+    better = audit_pairs("set", scores[0], scores[1], labels, kind)
+    assert (better.metric, better.verdict, better.passed) == (metric, "better", True)
+    assert 0 < better.low < better.teacher - better.start < better.high
+    worse = audit_pairs("set", scores[1], scores[0], labels, kind)
+    assert worse.verdict == "not better"
+    assert worse.low == pytest.approx(-better.high, abs=0.02)
+    same = audit_pairs("set", scores[0], 2 * scores[0], labels, kind)
+    assert (same.verdict, same.low, same.high) == ("not better", 0, 0)
+    assert "backbone_layers" in same.explanation
