@@ -1,0 +1,39 @@
+"""Servers of a tiny language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.servers.tiny_server import TinyServer, serving
+from tests.tiny_models import tiny_llm
+
+
+@pytest.fixture(scope="session")
+def served_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model with a chat template."""
+    return tiny_llm(tmp_path_factory.mktemp("served") / "model", chat=True)
+
+
+@pytest.fixture(scope="session")
+def server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
+    """A server whose model likes to say yes and no, and that refuses prompts with the word 'forbidden'."""
+    log = tmp_path_factory.mktemp("server") / "requests.jsonl"
+    with serving(served_model, log, "--favour", "yes", "no", "--refuse", "forbidden") as running:
+        yield running
+
+
+@pytest.fixture
+def start_server(served_model: Path, tmp_path: Path) -> Iterator[Callable[..., TinyServer]]:
+    """Starts servers with switches, which end with the test."""
+    with ExitStack() as stack:
+
+        def start(*switches: str, port: int = 0) -> TinyServer:
+            log = tmp_path / f"requests-{len(list(tmp_path.glob('requests-*')))}.jsonl"
+            favour = ("--port", str(port), "--favour", "yes", "no")
+            return stack.enter_context(serving(served_model, log, *switches, *favour))
+
+        yield start
