@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -152,6 +153,20 @@ def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutco
     checkpoint = last_whole_checkpoint(work_dir)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
+
+
+def require_finite(model: nn.Module, rates: str) -> None:
+    """Refuses a model of NaN, which would fail hours later, at a place that does not say why.
+
+    Args:
+        model: after its training.
+        rates: the keys of the recipe that hold the learning rates, for the message.
+
+    Raises:
+        InputError: a weight is NaN or infinite.
+    """
+    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+        raise InputError("the training diverged: weights became NaN or infinite", remedy=f"lower {rates}")
 
 
 class _Divergence(TrainerCallback):

@@ -8,7 +8,9 @@ import torch
 from limbeck.losses import (
     D2LLMLoss,
     InBatchCandidates,
+    PairFeatureBatch,
     contrastive_imitation,
+    feature_imitation,
     hard_easy_rank_imitation,
     in_batch_cross_entropy,
     rank_imitation,
@@ -118,6 +120,82 @@ def test_hard_easy_in_half_precision(dtype):
     loss = hard_easy(*inputs)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, hard_easy(*(tensor.float() for tensor in inputs)))
+
+
+def test_feature_imitation_by_hand():
+    # Teacher: cosines 0.6 (0, 1), 0 (0, 2), 0.8 (1, 2); student: 1, 0, 0. Two hard negatives, so K² = 4.
+    teacher = torch.tensor([[[2.0, 0.0], [0.6, 0.8], [0.0, 3.0]]], dtype=torch.float64)
+    student = torch.tensor([[[1.0, 0, 0], [5.0, 0, 0], [0, 0, 2.0]]], dtype=torch.float64)
+    expected = 2 * (0.4**2 + 0.0**2 + 0.8**2) / 4
+    assert float(feature_imitation(student, teacher, real(1, 3))) == pytest.approx(expected, abs=1e-7)
+
+
+def brute_feature_imitation(student, teacher, mask):
+    values = []
+    for row in range(len(mask)):
+        listed = [at for at in range(mask.shape[1]) if mask[row, at]]
+        if not mask[row, 0] or len(listed) < 2:
+            continue
+        total = 0.0
+        for i in listed:
+            for j in listed:
+                cosines = [
+                    torch.nn.functional.cosine_similarity(side[row, i], side[row, j], dim=0)
+                    for side in (teacher, student)
+                ]
+                total += float(cosines[0] - cosines[1]) ** 2
+        values.append(total / (len(listed) - 1) ** 2)
+    return sum(values) / max(1, len(values))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_feature_imitation_against_brute_force(seed):
+    generator = torch.Generator().manual_seed(seed)
+    student = torch.rand(4, 5, 3, generator=generator, dtype=torch.float64)
+    teacher = torch.randn(4, 5, 7, generator=generator, dtype=torch.float64)
+    mask = torch.rand(4, 5, generator=generator) < 0.6
+    mask[0] = torch.tensor([True, False, False, False, False])
+    found = feature_imitation(student, teacher, mask)
+    assert float(found) == pytest.approx(brute_feature_imitation(student, teacher, mask), abs=1e-6)
+
+
+def test_feature_imitation_gradient_and_padding():
+    generator = torch.Generator().manual_seed(1)
+    student = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert torch.autograd.gradcheck(lambda features: feature_imitation(features, teacher, mask), [student])
+    teacher[0, 2] = torch.nan
+    feature_imitation(student, teacher, mask).backward()
+    assert student.grad.isfinite().all()
+    assert student.grad[0, 2].eq(0).all()
+    assert student.grad[0, 1].ne(0).any()
+
+
+def test_feature_imitation_of_silent_features_is_finite():
+    student = torch.zeros(1, 3, 4, requires_grad=True)
+    loss = feature_imitation(student, torch.ones(1, 3, 2, dtype=torch.float16), real(1, 3))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(9 / 4, abs=1e-3)
+    assert student.grad.isfinite().all()
+
+
+def test_feature_imitation_is_one_part_of_the_sum():
+    student, teacher, mask = lists()
+    generator = torch.Generator().manual_seed(2)
+    features = PairFeatureBatch(
+        torch.rand(2, 3, 4, generator=generator), torch.rand(2, 3, 5, generator=generator)
+    )
+    value = D2LLMLoss(feature_weight=0.1)(student, teacher, mask, features=features)
+    part = feature_imitation(features.student, features.teacher, mask)
+    torch.testing.assert_close(value.parts["feature_imitation"], part)
+    without = D2LLMLoss()(student, teacher, mask, features=features)
+    assert "feature_imitation" not in without.parts
+    torch.testing.assert_close(value.total, without.total + 0.1 * part)
+
+
+def test_features_of_other_lists_are_refused(refused):
+    refused(lambda: feature_imitation(torch.ones(1, 2, 3), torch.ones(1, 3, 3), real(1, 2)), "have shapes")
 
 
 def in_batch(teacher=True):

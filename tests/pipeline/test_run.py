@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from limbeck.data import Judgements
@@ -15,8 +16,11 @@ from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError
 from limbeck.evaluation import Results
 from limbeck.pipeline import Run, RunFolder, Stage, run_stages, stages_of
+from limbeck.pipeline.candidates import candidate_lists
+from limbeck.pipeline.teaching import open_teacher, training_features
 from limbeck.recipes import Recipe, load_recipe, make_recipe
 from limbeck.students.dense.retriever import DenseRetriever
+from limbeck.teachers import feature_teacher
 from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_content, tiny_recipe
 
 NAMES = [stage.name for stage in stages_of(Recipe(data={"kind": "stdlib"}))]
@@ -68,6 +72,53 @@ def test_student_start_and_competitor_have_the_first_layers(
     whole = json.loads((tmp_path / "teacher" / "cross-encoder-2" / "model" / "config.json").read_text())
     assert whole["num_hidden_layers"] == 2
     assert list(Results.read(tmp_path / "metrics.json").systems) == SYSTEMS
+
+
+@pytest.mark.slow
+def test_a_student_imitates_features_and_in_batch_scores(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    """The features and scores are the teacher's own, and a variant without them takes over its stages."""
+    loss = {"kind": "d2llm", "feature": 0.5, "in_batch_teacher": True, "hard_easy": 1.0}
+    training = tiny_content(corpus, tiny_encoder_path)["training"] | {"epochs": 2}  # ten steps, one entry
+    recipe = tiny_recipe(corpus, tiny_encoder_path, loss=loss, training=training)
+    record = run_recipe(recipe, tmp_path, anyway=True, until="distil")
+    assert any("the teacher scores the pairs of each query" in note for note in record.notes)
+    curve = json.loads((tmp_path / "distil" / "curve.json").read_text())
+    assert {"feature_imitation_loss", "hard_easy_rank_imitation_loss"} <= curve[0].keys()
+
+    run = Run(recipe, RunFolder(tmp_path))
+    candidates = candidate_lists(run, "train")
+    teacher = feature_teacher(open_teacher(run, "train"))
+    features = training_features(run)
+    ranked = next(iter(candidates))
+    contents = run.dataset.passages.contents(run.dataset.passages.rows(ranked.passage_ids))
+    text = run.dataset.queries["train"].text(ranked.query_id)
+    _, expected = teacher.score_with_features([(text, content) for content in contents])
+    np.testing.assert_allclose(features.of(ranked.query_id, ranked.passage_ids), expected, atol=0.05)
+
+    plain = {"kind": "d2llm", "hard_easy": 1.0}
+    again = run_recipe(
+        tiny_recipe(corpus, tiny_encoder_path, loss=plain, training=training),
+        tmp_path,
+        anyway=True,
+        until="distil",
+    )
+    assert again.done == ["teach", "distil"]
+    assert not (tmp_path / "teach" / "features.npy").exists()
+
+
+@pytest.mark.slow
+def test_a_run_with_a_cosine_for_the_interaction_has_its_systems(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    student = {"pooling": "mean", "interaction": "cosine", "lora": {"rank": 2}}
+    run_recipe(tiny_recipe(corpus, tiny_encoder_path, student=student), tmp_path, anyway=True)
+    systems = Results.read(tmp_path / "metrics.json").systems
+    assert list(systems) == SYSTEMS
+    one, other = (read_run(tmp_path / "runs" / f"student-{name}.trec") for name in ("cosine", "interaction"))
+    for ranked in one:
+        assert ranked.passage_ids[:5] == other.list_for(ranked.query_id).passage_ids[:5]
 
 
 def test_words_of_the_query_find_the_passage(finished: Path):

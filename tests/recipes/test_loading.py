@@ -77,6 +77,33 @@ def test_variants_of_the_student_that_contradict_each_other(
     refused(lambda: load(folder, text), message, name="recipe.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "teacher: {members: [{kind: bm25}]}\nloss: {kind: d2llm, feature: 0.001}",
+            "a teacher with features",
+        ),
+        ("student: {interaction: cosine}\nloss: {kind: d2llm, feature: 0.001}", "a cosine has none"),
+        ("training: {hard_negatives: 0}\nloss: {kind: d2llm, feature: 0.001}", "hard_negatives is 0"),
+        ("loss: {kind: d2llm, in_batch_teacher: true, hard_easy: 0}", "only hard_easy uses"),
+        ("loss: {kind: kl_divergence, feature: 0.001}", "unknown key 'loss.feature'"),
+    ],
+)
+def test_what_a_teacher_cannot_give_is_refused(folder: Path, refused, text: str, message: str):
+    refused(lambda: load(folder, f"data: {{kind: stdlib}}\n{text}\n"), message, name="recipe.yaml")
+
+
+def test_a_run_file_scores_no_in_batch_pairs(folder: Path, refused):
+    text = """
+        data: {kind: beir, folder: set}
+        mining: {random: 0, runs: {train: train.trec, dev: dev.trec, test: test.trec}}
+        teacher: {members: [{kind: run, train: train.trec, dev: dev.trec, test: test.trec}]}
+        loss: {kind: d2llm, in_batch_teacher: true}
+        """
+    refused(lambda: load(folder, text), "set loss.in_batch_teacher to false", name="recipe.yaml")
+
+
 def test_keys_that_came_later_leave_the_settings_of_a_stage_as_they_were():
     plain = Recipe(data={"kind": "stdlib"}).student
     assert not plain.later & plain.settings.keys()

@@ -55,6 +55,50 @@ def test_get_put_and_what_is_counted(tmp_path):
         assert again.get([b"a"]).tolist() == [0.5]
 
 
+def test_features_are_kept_beside_scores(tmp_path):
+    path = tmp_path / "scores.sqlite"
+    with ScoreCache(path) as cache:
+        cache.put([b"a"], np.array([0.5]))
+        cache.put([b"a", b"b"], np.array([9.0, 2.0]), np.array([[1.0, -0.25], [3.0, 4.0]]))
+        cache.put([b"b"], np.array([7.0]), np.array([[8.0, 8.0]]))  # the first of a key stands
+        a, c, b = cache.features([b"a", b"c", b"b"])
+        assert (a.dtype, a.tolist(), b.tolist(), c) == (np.float16, [1.0, -0.25], [3.0, 4.0], None)
+        assert cache.get([b"a", b"b"]).tolist() == [0.5, 2.0]
+    with ScoreCache(path, read_only=True) as again:
+        assert again.features([b"b"])[0].tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e5])
+def test_a_feature_that_cannot_be_kept_keeps_nothing(tmp_path, bad, refused):
+    with ScoreCache(tmp_path / "scores.sqlite") as cache:
+        features = np.array([[1.0], [bad]])
+        refused(
+            lambda: cache.put([b"a", b"b"], np.zeros(2), features), "half precision", name="scores.sqlite"
+        )
+        assert len(cache) == 0
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_features_of_another_number_of_keys_keep_nothing(tmp_path, rows):
+    with ScoreCache(tmp_path / "scores.sqlite") as cache:
+        with pytest.raises(ValueError, match="zip"):
+            cache.put([b"a", b"b"], np.zeros(2), np.ones((rows, 2)))
+        assert len(cache) == 0
+        assert cache.features([b"a", b"b"]) == [None, None]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_from_before_there_were_features(tmp_path, read_only):
+    path = tmp_path / "scores.sqlite"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE scores (key BLOB PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID")
+        old.execute("INSERT INTO scores VALUES (?, ?)", (b"a", 0.5))
+    old.close()
+    with ScoreCache(path, read_only=read_only) as cache:
+        assert cache.get([b"a"]).tolist() == [0.5]
+        assert cache.features([b"a"]) == [None]
+
+
 def test_more_keys_than_one_query_takes(tmp_path):
     with ScoreCache(tmp_path / "scores.sqlite") as cache:
         cache.put(KEYS, np.arange(2000.0))

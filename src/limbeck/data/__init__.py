@@ -5,6 +5,7 @@ Importing this needs neither torch nor a network. The formats are in `limbeck.da
 
 from limbeck.data.dataset import RetrievalDataset, open_dataset
 from limbeck.data.judgements import Judgements
+from limbeck.data.pair_features import PairFeatures, write_pair_features
 from limbeck.data.pairs import SentencePair, SentencePairs
 from limbeck.data.passages import Passage, Passages
 from limbeck.data.queries import Queries, Query
@@ -14,6 +15,7 @@ from limbeck.data.rankings_file import RankingsWriter
 
 __all__ = [
     "Judgements",
+    "PairFeatures",
     "Passage",
     "Passages",
     "Queries",
@@ -26,4 +28,5 @@ __all__ = [
     "SentencePairs",
     "fuse",
     "open_dataset",
+    "write_pair_features",
 ]

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.losses._lists import masked, mean_over, positive_temperature, prepared, without_padding
+from limbeck.errors import InputError
+from limbeck.losses._lists import masked, mean_over, positive_temperature, prepared, widened, without_padding
 from limbeck.losses.contrastive import in_batch_cross_entropy
 
 # Under the square root of the student's variance: a student whose logits are all equal gets the loss 1 and a
 # finite gradient. Logits spread far more than the thousandth that this stands for.
 _VARIANCE_FLOOR = 1e-6
+# Likewise under the square root of a feature's squared length, which is near 1 and not near a ten-thousandth.
+_NORM_FLOOR = 1e-8
 
 
 def contrastive_imitation(
@@ -101,6 +104,53 @@ def hard_easy_rank_imitation(
     return mean_over(per_row, mask_hard.any(1) & mask_easy.any(1))
 
 
+def feature_imitation(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """`‖R_T - R_S‖²_F / K²`: pairs that are alike to the teacher are to be alike to the student.
+
+    `R` is the matrix of the cosines between the features of a query's pairs, those with its positive and its
+    `K` hard negatives. So the two may differ in width. A row without hard negatives contributes nothing.
+
+    Source: D2LLM, arXiv 2406.17262, the feature imitation loss.
+
+    Args:
+        student: the student's features (batch, list, student's dimension).
+        teacher: the teacher's features (batch, list, teacher's dimension); no gradient goes to them.
+        mask: True for a real entry (batch, list), column 0 the positive.
+
+    Raises:
+        InputError: the shapes do not fit each other.
+
+    Example:
+        >>> student, teacher = torch.eye(2).unsqueeze(0), torch.ones(1, 2, 5)
+        >>> float(feature_imitation(student, teacher, torch.ones(1, 2, dtype=torch.bool)))  # 2 · (1 - 0)²
+        2.0
+    """
+    if student.ndim != 3 or teacher.ndim != 3 or not student.shape[:2] == teacher.shape[:2] == mask.shape:
+        raise InputError(
+            f"the features of student and teacher have shapes {tuple(student.shape)} and "
+            f"{tuple(teacher.shape)}, and the mask {tuple(mask.shape)}",
+            expected="(batch, list, dimension) twice, and (batch, list)",
+        )
+    pairs = mask.unsqueeze(2) & mask.unsqueeze(1)
+    apart = _cosines(teacher.detach(), mask).to(widened(student).dtype) - _cosines(student, mask)
+    total = apart.masked_fill(~pairs, 0.0).square().sum((1, 2))
+    negatives = mask.sum(1) - 1
+    return mean_over(total / negatives.clamp(min=1).square(), mask[:, 0] & (negatives >= 1))
+
+
+@dataclass(frozen=True, slots=True)
+class PairFeatureBatch:
+    """The features of a batch of lists.
+
+    Attributes:
+        student: (batch, list, student's dimension).
+        teacher: (batch, list, teacher's dimension).
+    """
+
+    student: Tensor
+    teacher: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class InBatchCandidates:
     """The passages of a whole batch as each query sees them.
@@ -138,8 +188,9 @@ class D2LLMLoss(nn.Module):
     """The weighted sum of D2LLM's losses, with the weights of its published code.
 
     A part with weight 0 is not computed; a recipe leaves a loss out so. The published code calls the weights
-    alpha (contrastive), beta (rank) and gamma (hard against easy), and gives the in-batch loss 1; it divides
-    sums by batch size and list length where this takes means, so its effective in-batch weight was 1/batch.
+    alpha (contrastive), beta (rank), gamma (hard against easy) and eta (feature: 0.001; here it is 0 by
+    default, for not every teacher has features), and gives the in-batch loss 1; it divides sums by batch size
+    and list length where this takes means, so its effective in-batch weight was 1/batch.
 
     Source: D2LLM, arXiv 2406.17262.
 
@@ -148,6 +199,7 @@ class D2LLMLoss(nn.Module):
         rank_weight: of `rank_imitation`.
         hard_easy_weight: of `hard_easy_rank_imitation`; takes part when in-batch teacher scores are given.
         in_batch_weight: of `in_batch_cross_entropy`; takes part when in-batch candidates are given.
+        feature_weight: of `feature_imitation`; takes part when features are given.
         temperature: τ of the contrastive imitation.
         in_batch_temperature: τ of the in-batch cross-entropy.
 
@@ -165,6 +217,7 @@ class D2LLMLoss(nn.Module):
         rank_weight: float = 1.0,
         hard_easy_weight: float = 0.01,
         in_batch_weight: float = 1.0,
+        feature_weight: float = 0.0,
         temperature: float = 1.0,
         in_batch_temperature: float = 1.0,
     ) -> None:
@@ -173,6 +226,7 @@ class D2LLMLoss(nn.Module):
         self.rank_weight = rank_weight
         self.hard_easy_weight = hard_easy_weight
         self.in_batch_weight = in_batch_weight
+        self.feature_weight = feature_weight
         self.temperature = positive_temperature(temperature)
         self.in_batch_temperature = positive_temperature(in_batch_temperature)
 
@@ -184,6 +238,7 @@ class D2LLMLoss(nn.Module):
             "rank_imitation": self.rank_weight,
             "in_batch_cross_entropy": self.in_batch_weight,
             "hard_easy_rank_imitation": self.hard_easy_weight,
+            "feature_imitation": self.feature_weight,
         }
 
     def forward(
@@ -192,8 +247,9 @@ class D2LLMLoss(nn.Module):
         teacher_probabilities: Tensor,
         mask: Tensor,
         in_batch: InBatchCandidates | None = None,
+        features: PairFeatureBatch | None = None,
     ) -> D2LLMLossValue:
-        """The loss of a batch of lists (batch, list), and of the batch's candidates where given."""
+        """The loss of a batch of lists (batch, list), its in-batch candidates and features where given."""
         # Zero times the logits: backward works in the degenerate case that every part is left out.
         total = masked(student, mask).sum() * 0
         parts: dict[str, Tensor] = {}
@@ -218,7 +274,18 @@ class D2LLMLoss(nn.Module):
                 mask_easy=_easy_mask(in_batch),
             )
             parts["hard_easy_rank_imitation"], total = part, total + self.hard_easy_weight * part
+        if features is not None and self.feature_weight:
+            part = feature_imitation(features.student, features.teacher, mask)
+            parts["feature_imitation"], total = part, total + self.feature_weight * part
         return D2LLMLossValue(total, parts)
+
+
+def _cosines(features: Tensor, mask: Tensor) -> Tensor:
+    """Cosines between the features of each list: (batch, list, dimension) to (batch, list, list)."""
+    features = widened(features).masked_fill(~mask.unsqueeze(2), 0.0)
+    # Features behind a ReLU may be all zero; so they have the cosine 0 to others, and a finite gradient.
+    units = features / (features.square().sum(2, keepdim=True) + _NORM_FLOOR).sqrt()
+    return units @ units.transpose(1, 2)
 
 
 def _centred(values: Tensor, mask: Tensor) -> Tensor:

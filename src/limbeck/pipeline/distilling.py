@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from limbeck.data import Passages, Rankings
+from limbeck.data import PairFeatures, Passages, Rankings
 from limbeck.encoders import encode
-from limbeck.errors import InputError
 from limbeck.indexes.vectors import VectorIndex, two_stage_recall
 from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
@@ -20,6 +19,7 @@ from limbeck.pipeline.candidates import backbone_settings, start_backbone, train
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.pairs.distilling import pair_tasks
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.teaching import imitates_features, open_teacher, training_features
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import RETRIEVAL, D2LLMRecipe, Recipe
 from limbeck.students.dense.adapters import LoraSettings
@@ -35,6 +35,8 @@ from limbeck.students.dense.training import (
     train_in_batch,
     train_student,
 )
+from limbeck.teachers import Pair, ScoreCache, score_pairs
+from limbeck.trainers import require_finite
 
 #: Texts encoded between two reports of progress.
 BLOCK = 256
@@ -75,28 +77,31 @@ def distil(run: Run, work: Path) -> None:
         **recipe.training.model_dump(exclude={"hard_negatives", "cosine_weight", "task_temperature", "seed"}),
     )
     callbacks = [TrainerProgress(run.progress, "distilling")]
-    if not recipe.pairs:
-        lists = _retrieval_lists(run)
-        outcome = train_student(
-            student,
-            lists,
-            queries=run.dataset.queries["train"],
-            passages=run.dataset.training_view,
-            objective=_objective(run, student, lists),
-            settings=settings,
-            work_dir=work / SCRATCH,
-            cosine_weight=recipe.training.cosine_weight,
-            callbacks=callbacks,
-        )
-    else:
-        outcome = train_on_tasks(
-            student,
-            _retrieval_task(run, student) | pair_tasks(run, student, work),
-            settings=settings,
-            work_dir=work / SCRATCH,
-            temperature=recipe.training.task_temperature,
-            callbacks=callbacks,
-        )
+    with ScoreCache(run.scores) as cache:
+        if not recipe.pairs:
+            lists = _retrieval_lists(run)
+            outcome = train_student(
+                student,
+                lists,
+                queries=run.dataset.queries["train"],
+                passages=run.dataset.training_view,
+                objective=_objective(run, student, lists),
+                settings=settings,
+                work_dir=work / SCRATCH,
+                cosine_weight=recipe.training.cosine_weight,
+                features=_features(run),
+                ask=_in_batch_teacher(run, lists, cache),
+                callbacks=callbacks,
+            )
+        else:
+            outcome = train_on_tasks(
+                student,
+                _retrieval_task(run, student, cache) | pair_tasks(run, student, work),
+                settings=settings,
+                work_dir=work / SCRATCH,
+                temperature=recipe.training.task_temperature,
+                callbacks=callbacks,
+            )
     require_finite(student.model, "training.learning_rate and training.head_learning_rate")
     student.save(work / STUDENT)
     write_json(work / "curve.json", outcome.curve)
@@ -114,7 +119,7 @@ def _retrieval_lists(run: Run) -> list[TrainingList]:
     )
 
 
-def _retrieval_task(run: Run, student: DenseStudent) -> dict[str, StudentTask]:
+def _retrieval_task(run: Run, student: DenseStudent, cache: ScoreCache) -> dict[str, StudentTask]:
     """What a student learns of retrieval beside pairs; nothing where the recipe has no corpus."""
     if run.recipe.data is None:
         return {}
@@ -125,8 +130,34 @@ def _retrieval_task(run: Run, student: DenseStudent) -> dict[str, StudentTask]:
         cosine_weight=run.recipe.training.cosine_weight,
         name=f"{RETRIEVAL}_",
     )
-    collator = ListCollator(student.model, data.queries["train"], data.training_view)
+    collator = ListCollator(
+        student.model,
+        data.queries["train"],
+        data.training_view,
+        _features(run),
+        _in_batch_teacher(run, lists, cache),
+    )
     return {RETRIEVAL: StudentTask(list_dataset(lists), collator, loss)}
+
+
+def _features(run: Run) -> PairFeatures | None:
+    return training_features(run) if imitates_features(run.recipe) else None
+
+
+def _in_batch_teacher(
+    run: Run, lists: Sequence[TrainingList], cache: ScoreCache
+) -> Callable[[Sequence[Pair]], NDArray[np.float64]] | None:
+    """Scores of in-batch pairs, computed when a batch needs them and cached; None where none are wanted."""
+    recipe = run.recipe
+    if not (isinstance(recipe.loss, D2LLMRecipe) and recipe.loss.in_batch_teacher):
+        return None
+    others = min(recipe.training.batch_size, len(lists)) - 1
+    pairs = others * sum(len(row.passage_ids) for row in lists)
+    run.progress.note(
+        f"the teacher scores the pairs of each query with the passages of its batch: at most {pairs:,} an "
+        "epoch, less those that it has scored before"
+    )
+    return partial(score_pairs, open_teacher(run, "train"), cache=cache)
 
 
 def student_options(recipe: Recipe) -> dict[str, Any]:
@@ -134,12 +165,6 @@ def student_options(recipe: Recipe) -> dict[str, Any]:
     lora = getattr(recipe.student, "lora", None)
     options = recipe.student.model_dump(exclude={"kind", "lora"})
     return options | ({"lora": LoraSettings(**lora.model_dump())} if lora else {})
-
-
-def require_finite(model: torch.nn.Module, rates: str) -> None:
-    """A model of NaN would fail hours later, at a place that does not say why."""
-    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
-        raise InputError("the training diverged: weights became NaN or infinite", remedy=f"lower {rates}")
 
 
 def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -> Objective:
@@ -151,6 +176,7 @@ def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -
                 rank_weight=loss.rank,
                 hard_easy_weight=loss.hard_easy,
                 in_batch_weight=loss.in_batch,
+                feature_weight=loss.feature,
                 temperature=loss.temperature,
             )
         )

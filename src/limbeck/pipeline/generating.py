@@ -11,7 +11,6 @@ from limbeck.data import Passages, Rankings
 from limbeck.evaluation import latency_ms
 from limbeck.pipeline.answering import kept_answers
 from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
-from limbeck.pipeline.distilling import require_finite
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.identifiers import generative_student, identifier_views, view_files
 from limbeck.pipeline.run import Run
@@ -23,6 +22,7 @@ from limbeck.students.generative.model import load_generator, load_saved_generat
 from limbeck.students.generative.retriever import GenerativeRetriever, SearchSettings
 from limbeck.students.generative.targets import GenerationTargets
 from limbeck.students.generative.training import GenerationSettings, train_generator
+from limbeck.trainers import require_finite
 
 GENERATOR, RETRIEVER, LATENCY = "generator", "retriever", "latency.json"
 #: Questions that are timed, one at a time.

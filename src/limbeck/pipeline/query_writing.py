@@ -8,7 +8,6 @@ from pathlib import Path
 
 from limbeck.data import Judgements, Passages, Queries
 from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
-from limbeck.pipeline.distilling import require_finite
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.identifiers import WRITTEN, written_source
 from limbeck.pipeline.run import Run
@@ -19,6 +18,7 @@ from limbeck.query_generation.training import train_query_generator
 from limbeck.query_generation.writing import generate_pseudo_queries
 from limbeck.recipes import GeneratedSource, Recipe, Seq2SeqWriterRecipe
 from limbeck.students.generative.training import GenerationSettings
+from limbeck.trainers import require_finite
 
 MODEL = "query-generator"
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from limbeck.backbones import locate_backbone
-from limbeck.data import Judgements, RankedList, Rankings
+from limbeck.data import Judgements, PairFeatures, RankedList, Rankings, write_pair_features
 from limbeck.data.formats.trec import read_run
 from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
@@ -29,6 +29,8 @@ from limbeck.recipes import (
     BiEncoderMember,
     Bm25Member,
     CrossEncoderMember,
+    D2LLMRecipe,
+    DenseStudentRecipe,
     LateInteractionMember,
     LLMMember,
     Member,
@@ -49,6 +51,8 @@ from limbeck.teachers import (
     Teacher,
     TeacherNotBetterError,
     audit,
+    feature_blocks,
+    feature_teacher,
     fine_tune_cross_encoder,
     fit_ensemble,
     probabilities,
@@ -59,6 +63,7 @@ from limbeck.teachers.llm import fine_tuning as llm_tuning
 
 #: Pairs scored and kept together: what a kill can cost, a few seconds of work.
 CHUNK = 256
+FEATURES = "features.npy"
 
 
 def teacher_settings(recipe: Recipe) -> object:
@@ -163,18 +168,33 @@ def audit_teacher(run: Run, work: Path) -> None:
 
 def teach_settings(recipe: Recipe) -> object:
     """What the training scores depend on, beyond the audited teacher."""
-    return recipe.mining.false_negative_share
+    share = recipe.mining.false_negative_share
+    return [share, FEATURES] if imitates_features(recipe) else share
+
+
+def imitates_features(recipe: Recipe) -> bool:
+    """Whether the student learns from what the teacher's scores were read from."""
+    loss = recipe.loss
+    return (
+        isinstance(recipe.student, DenseStudentRecipe) and isinstance(loss, D2LLMRecipe) and loss.feature > 0
+    )
 
 
 def teach(run: Run, work: Path) -> None:
     """Scores the mined training candidates, and the easy ones: what a dense student will learn from.
+
+    Leaves `candidates.arrow` and `easy.arrow`, and `features.npy` where the student imitates features: those
+    of the mined candidates, in their order.
 
     Raises:
         TeacherNotBetterError: the audit found the teacher no better than the student's start, and the run
             was not told to go on anyway.
     """
     teacher = _audited(run)
-    _teach(run, teacher, candidate_lists(run, "train"), work)
+    candidates = candidate_lists(run, "train")
+    if imitates_features(run.recipe):  # first: the scores come with them
+        _write_features(run, teacher, candidates, work)
+    _teach(run, teacher, candidates, work)
     easy = candidate_lists(run, "easy")
     if len(easy):
         easy = _scored(run, teacher, easy, "train", "easy passages")
@@ -202,6 +222,29 @@ def _teach(run: Run, teacher: Teacher, candidates: Rankings, work: Path) -> None
     if (share := run.recipe.mining.false_negative_share) is not None:
         scored = _without_likely_positives(scored, run.dataset.judgements["train"], share)
     scored.write(work / "candidates.arrow")
+
+
+def _write_features(run: Run, teacher: Teacher, candidates: Rankings, work: Path) -> None:
+    data, member = run.dataset, feature_teacher(teacher)
+    with (
+        ScoreCache(run.scores) as cache,
+        run.progress.task(f"features of the training candidates: {member.name}", len(candidates)) as advance,
+    ):
+        blocks = feature_blocks(
+            member,
+            candidates,
+            data.queries["train"],
+            data.training_view,
+            cache,
+            chunk=CHUNK,
+            progress=advance,
+        )
+        write_pair_features(work / FEATURES, blocks, len(candidates))
+
+
+def training_features(run: Run) -> PairFeatures:
+    """The teacher's features of the mined training candidates."""
+    return PairFeatures(run.folder / "teach" / FEATURES, candidate_lists(run, "train"))
 
 
 def _without_likely_positives(scored: Rankings, judgements: Judgements, share: float) -> Rankings:

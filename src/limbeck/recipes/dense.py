@@ -55,17 +55,35 @@ class DenseStudentRecipe(Section):
 class D2LLMRecipe(Section):
     """The losses of D2LLM, weighted as published."""
 
+    later = frozenset({"feature", "in_batch_teacher"})
+
     kind: Literal["d2llm"]
     contrastive: float = Field(1.0, ge=0)
     rank: float = Field(1.0, ge=0)
     hard_easy: float = Field(0.01, ge=0)
     in_batch: float = Field(1.0, ge=0)
+    feature: float = Field(
+        0.0,
+        ge=0,
+        description="Of feature imitation, published as 0.001; needs a cross-encoder or an LLM as teacher.",
+    )
+    in_batch_teacher: bool = Field(
+        False,
+        description="Whether the teacher scores each query with all passages of its batch, for hard_easy, as "
+        "published; otherwise it scores those of mining.random.",
+    )
     temperature: float = Field(1.0, gt=0)
 
     @property
     def has_weight(self) -> bool:
         """Whether any of its terms counts."""
-        return any((self.contrastive, self.rank, self.hard_easy, self.in_batch))
+        return any((self.contrastive, self.rank, self.hard_easy, self.in_batch, self.feature))
+
+    @model_validator(mode="after")
+    def _teacher_is_asked_for_something(self) -> Self:
+        if self.in_batch_teacher and not self.hard_easy:
+            raise ValueError("in_batch_teacher asks for scores that only hard_easy uses, whose weight is 0")
+        return self
 
 
 class ListLossRecipe(Section):

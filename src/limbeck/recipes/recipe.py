@@ -20,7 +20,7 @@ from limbeck.recipes.dense import (
 )
 from limbeck.recipes.generative import GenerativeStudentRecipe
 from limbeck.recipes.pairs import RETRIEVAL, PairBiEncoderMember, PairLossRecipe, PairSetName, PairSetRecipe
-from limbeck.recipes.teacher import BiEncoderMember, RunMember, TeacherRecipe
+from limbeck.recipes.teacher import FEATURE_KINDS, BiEncoderMember, RunMember, TeacherRecipe
 
 #: Sections that only a dense student reads.
 DENSE_SECTIONS = frozenset({"loss", "training", "index"})
@@ -147,6 +147,23 @@ class Recipe(Section):
         whole = isinstance(alone, BiEncoderMember) and alone.model in {None, self.backbone}
         if whole and self.backbone_layers is None:
             raise ValueError("the teacher is the student's own start: name another member or model")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_can_be_imitated(self) -> Self:
+        student, loss = self.student, self.loss
+        if not isinstance(student, DenseStudentRecipe) or not isinstance(loss, D2LLMRecipe):
+            return self
+        if loss.feature and not any(member.kind in FEATURE_KINDS for member in self.teacher.members):
+            raise ValueError(
+                "loss.feature needs a teacher with features: a cross-encoder or an LLM among teacher.members"
+            )
+        if loss.feature and student.interaction == "cosine":
+            raise ValueError("loss.feature compares features of the interaction module: a cosine has none")
+        if loss.feature and self.training.hard_negatives == 0:
+            raise ValueError("loss.feature compares hard negatives: training.hard_negatives is 0")
+        if loss.in_batch_teacher and any(isinstance(member, RunMember) for member in self.teacher.members):
+            raise ValueError("a run file scores only what it lists: set loss.in_batch_teacher to false")
         return self
 
     @model_validator(mode="after")

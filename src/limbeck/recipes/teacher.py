@@ -120,6 +120,10 @@ class Bm25Member(Section):
     kind: Literal["bm25"]
 
 
+#: Kinds of members that have features, for a student to imitate.
+FEATURE_KINDS = frozenset({"cross-encoder", "llm"})
+
+
 class RunMember(Section):
     """TREC runs that hold the scores of every candidate; the same files may serve as `mining.runs`."""
 

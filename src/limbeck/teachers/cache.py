@@ -3,6 +3,7 @@
 Design facts:
 - A score is kept under a hash of what it depends on: teacher, version, prompt, query text, passage text.
   Ids take no part.
+- Features are kept beside scores, under the same key, in half precision and a table of their own.
 - One SQLite file in WAL mode, append-only: the first score of a pair stands for good.
 - A `put` is one transaction. A kill at any instant loses the put under way and nothing else; several
   processes may read and write at once. (After a power cut the newest puts may be missing; the file is
@@ -19,7 +20,7 @@ import struct
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -93,43 +94,72 @@ class ScoreCache:
                 connection,
                 "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID",
             )
+            # With rowids: rows of kilobytes do not belong into the nodes of a tree of keys.
+            _patiently(
+                connection,
+                "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, feature BLOB NOT NULL)",
+            )
         connection.execute("SELECT key, score FROM scores LIMIT 1").fetchone()
         return connection
 
     def get(self, keys: Sequence[bytes]) -> NDArray[np.float64]:
         """The scores (keys,); NaN where there is none."""
-        found: dict[bytes, float] = {}
-        for start in range(0, len(keys), _LOOKUP):
-            part = keys[start : start + _LOOKUP]
-            marks = ",".join("?" * len(part))
-            with _explained(self.path):
-                rows = self._connection.execute(
-                    f"SELECT key, score FROM scores WHERE key IN ({marks})",  # noqa: S608 - question marks
-                    part,
-                )
-                found.update(rows.fetchall())
+        found: dict[bytes, float] = dict(self._found("SELECT key, score FROM scores", keys))
         scores = np.array([found.get(key, np.nan) for key in keys], np.float64)
         misses = int(np.isnan(scores).sum())
         self.hits += len(keys) - misses
         self.misses += misses
         return scores
 
-    def put(self, keys: Sequence[bytes], scores: NDArray[np.float64]) -> None:
+    def features(self, keys: Sequence[bytes]) -> list[NDArray[np.float16] | None]:
+        """The features (dimension,) of each key; None where there is none."""
+        if (
+            self.read_only
+            and not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'features'").fetchone()
+        ):
+            return [None] * len(keys)  # a file from before there were features
+        found = dict(self._found("SELECT key, feature FROM features", keys))
+        return [np.frombuffer(found[key], "<f2") if key in found else None for key in keys]
+
+    def _found(self, select: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Any]]:
+        for start in range(0, len(keys), _LOOKUP):
+            part = keys[start : start + _LOOKUP]
+            marks = ",".join("?" * len(part))
+            with _explained(self.path):
+                yield from self._connection.execute(f"{select} WHERE key IN ({marks})", part).fetchall()
+
+    def put(
+        self,
+        keys: Sequence[bytes],
+        scores: NDArray[np.float64],
+        features: NDArray[np.floating[Any]] | None = None,
+    ) -> None:
         """Keep scores (keys,), all or none of them; keys that are there already keep the score they have.
 
+        Args:
+            keys: of the pairs.
+            scores: (keys,).
+            features: (keys, dimension), kept in half precision, in the same transaction; None keeps none.
+
         Raises:
-            InputError: for a score that is NaN or infinite, or a cache opened read-only or damaged.
+            InputError: for a score or a feature that is NaN or infinite (a feature also when half precision
+                cannot hold it), or a cache opened read-only or damaged.
             OSError: the disk is full.
         """
         if self.read_only:
             raise InputError("the score cache was opened for reading only", path=self.path)
         if not np.isfinite(scores).all():
             raise InputError("a score to be cached is NaN or infinite", path=self.path)
+        halves = np.zeros((0, 0), "<f2") if features is None else _halves(features, self.path)
         with _explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._connection.executemany(
                     "INSERT OR IGNORE INTO scores VALUES (?, ?)", zip(keys, scores.tolist(), strict=True)
+                )
+                self._connection.executemany(
+                    "INSERT OR IGNORE INTO features VALUES (?, ?)",
+                    ((key, half.tobytes()) for key, half in zip(keys, halves, strict=features is not None)),
                 )
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -156,6 +186,19 @@ class ScoreCache:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _halves(features: NDArray[np.floating[Any]], path: Path) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):  # what overflows is refused by name
+        halves = np.asarray(features).astype("<f2")
+    if not np.isfinite(halves).all():
+        raise InputError(
+            "a feature to be cached is NaN, infinite or too large for half precision",
+            path=path,
+            expected=f"numbers of at most {np.finfo(np.float16).max:,.0f}",
+            remedy="look for broken weights of the teacher, or set loss.feature to 0",
+        )
+    return halves
 
 
 def _not_a_cache(error: sqlite3.DatabaseError, path: Path) -> InputError:

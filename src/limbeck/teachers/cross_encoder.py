@@ -12,8 +12,9 @@ from limbeck.errors import InputError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    import torch
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder
 
@@ -72,24 +73,71 @@ class CrossEncoderTeacher:
 
     def score(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """The logits (pairs,), in the order asked."""
-        if not pairs:
-            return np.zeros(0)
+        logits = np.empty(len(pairs), np.float64)
+        for positions, _, found in self._batches(pairs):
+            logits[positions] = found
+        return logits
+
+    def score_with_features(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """The logits (pairs,), and the pooled states (pairs, dimension) from which they were read.
+
+        The pooled state is what the last linear layer of the head reads; of a decoder, whose head reads every
+        token, that of the last real token.
+
+        Raises:
+            InputError: the model's head ends in no linear layer of one logit.
+        """
+        logits = np.empty(len(pairs), np.float64)
+        states: list[torch.Tensor] = []
+        head = self._head()
+        features = np.empty((len(pairs), head.in_features), np.float32)
+        hook = head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+        try:
+            for positions, mask, found in self._batches(pairs):
+                logits[positions] = found
+                features[positions] = _pooled(states.pop(), mask).float().cpu().numpy()
+        finally:
+            hook.remove()
+        return logits, features
+
+    def _head(self) -> torch.nn.Linear:
+        from torch.nn import Linear  # noqa: PLC0415  # loaded by now
+
+        heads = [part for part in self.model.modules() if isinstance(part, Linear) and part.out_features == 1]
+        if not heads:
+            raise InputError(
+                "the cross-encoder has no features to imitate: its head ends in no linear layer of one logit",
+                expected="a model for sequence classification with one label",
+                remedy="set loss.feature to 0, or choose another cross-encoder",
+            )
+        return heads[-1]
+
+    def _batches(
+        self, pairs: Sequence[Pair]
+    ) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, NDArray[np.float64]]]:
+        """Positions (batch,), attention mask (batch, tokens) and logits (batch,), each pair in one batch."""
         import torch  # noqa: PLC0415  # loaded by now
+        from sentence_transformers.util import batch_to_device  # noqa: PLC0415
 
         self.model.eval()
-        logits = np.empty(len(pairs), np.float64)
-        with torch.inference_mode(), autocast(self.model.device):
-            for start in range(0, len(pairs), TOKENISED_AT_ONCE):
-                block = slice(start, start + TOKENISED_AT_ONCE)
-                logits[block] = self._block(list(pairs[block]))
-        return logits
+        for start in range(0, len(pairs), TOKENISED_AT_ONCE):
+            together = self.model.preprocess(list(pairs[start : start + TOKENISED_AT_ONCE]))
+            for positions, batch in narrowed(together, self.batch_tokens):
+                with torch.inference_mode(), autocast(self.model.device):
+                    scores = self.model(batch_to_device(batch, self.model.device))["scores"]
+                logits = scores.float().flatten().cpu().numpy()
+                yield start + positions, batch["attention_mask"], logits
 
-    def _block(self, pairs: list[Pair]) -> NDArray[np.float64]:
-        """The logits of pairs that are tokenised together."""
-        from sentence_transformers.util import batch_to_device  # noqa: PLC0415  # loaded by now
 
-        logits = np.empty(len(pairs), np.float64)
-        for positions, batch in narrowed(self.model.preprocess(pairs), self.batch_tokens):
-            scores = self.model(batch_to_device(batch, self.model.device))["scores"]
-            logits[positions] = scores.float().flatten().cpu().numpy()
-        return logits
+def _pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What a head read of each text (batch, dimension): its input, or that at the last real token.
+
+    Args:
+        states: (batch, dimension), or (batch, tokens, dimension).
+        mask: (batch, tokens); non-zero marks a real token.
+    """
+    if states.dim() == 2:
+        return states
+    tokens = mask.shape[1]
+    last = tokens - 1 - (mask.to(states.device) != 0).flip(1).int().argmax(1)
+    return states[range(len(states)), last]

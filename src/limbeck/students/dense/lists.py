@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from limbeck.data import Judgements, Passages, Queries, RankedList, Rankings
+from limbeck.data import Judgements, PairFeatures, Passages, Queries, RankedList, Rankings
 from limbeck.students.dense.backbone import training_prompts
 
 
@@ -93,8 +94,11 @@ class ListBatch:
         candidates: True for the passages among which the row's positive is to be found (batch, pool):
             the positive itself and the negatives of the batch. Left out are the row's other positives, and
             its hard negatives, which the list losses treat.
-        pool_teacher: the teacher's scores of the row's easy negatives (batch, pool); 0 elsewhere.
-        pool_teacher_mask: True for the row's easy negatives (batch, pool).
+        pool_teacher: the teacher's scores of the row's easy negatives (batch, pool), and of the batch's other
+            passages where the teacher is asked for them; 0 elsewhere.
+        pool_teacher_mask: True for the passages that have such a score (batch, pool).
+        teacher_features: the teacher's features of `lists` (batch, list, dimension), float16, 0 in padding;
+            the dimension is 0 where there are none.
     """
 
     lists: Tensor
@@ -103,6 +107,7 @@ class ListBatch:
     candidates: Tensor
     pool_teacher: Tensor
     pool_teacher_mask: Tensor
+    teacher_features: Tensor
 
     def to(self, device: torch.device | str, **_: object) -> Self:
         """The same batch on another device; the trainer's data loader calls it as it calls a tensor's."""
@@ -140,6 +145,7 @@ def list_batch(rows: Sequence[TrainingList]) -> tuple[list[str], ListBatch]:
         candidates=torch.ones(wide, dtype=torch.bool),
         pool_teacher=torch.zeros(wide),
         pool_teacher_mask=torch.zeros(wide, dtype=torch.bool),
+        teacher_features=torch.zeros(*shape, 0, dtype=torch.float16),
     )
     for i, row in enumerate(rows):
         columns = torch.tensor([column[passage] for passage in row.passage_ids])
@@ -167,12 +173,17 @@ class ListCollator:
         model: the student; tokenises.
         queries: texts of the queries.
         passages: texts of the passages that training sees.
+        features: the teacher's features of positives and hard negatives; None where they are not imitated.
+        ask: gives the teacher's scores (pairs,) of query and passage texts; each query is then scored with
+            every candidate of its batch, and not with its own easy negatives only. None asks nothing.
         valid_label_columns: what the trainer asks of a collator: which columns are no texts.
     """
 
     model: SentenceTransformer
     queries: Queries
     passages: Passages
+    features: PairFeatures | None = None
+    ask: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None = None
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -187,15 +198,43 @@ class ListCollator:
         """
         rows = [TrainingList(**feature) for feature in features]
         pool, targets = list_batch(rows)
+        texts = [self.queries.text(row.query_id) for row in rows]
+        contents = self.passages.contents(self.passages.rows(pool))
+        if self.ask is not None:
+            _ask_in_batch(self.ask, texts, contents, targets)
+        if self.features is not None:
+            targets = replace(targets, teacher_features=_features(self.features, rows, targets))
         prompts = training_prompts(self.model)
-        asked = self.model.preprocess(
-            [self.queries.text(row.query_id) for row in rows], prompt=prompts.query, task="query"
-        )
-        given = self.model.preprocess(
-            self.passages.contents(self.passages.rows(pool)), prompt=prompts.document, task="document"
-        )
+        asked = self.model.preprocess(texts, prompt=prompts.query, task="query")
+        given = self.model.preprocess(contents, prompt=prompts.document, task="document")
         return {
             "label": targets,
             **{f"query_{name}": value for name, value in asked.items()},
             **{f"passage_{name}": value for name, value in given.items()},
         }
+
+
+def _ask_in_batch(
+    ask: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]],
+    queries: Sequence[str],
+    passages: Sequence[str],
+    targets: ListBatch,
+) -> None:
+    """Fills in the teacher's scores of the batch's negatives that a row's own list lacks."""
+    wanted = targets.candidates & ~targets.pool_teacher_mask
+    wanted[torch.arange(len(queries)), targets.lists[:, 0]] = False
+    places = wanted.nonzero()
+    pairs = [(queries[row], passages[column]) for row, column in places.tolist()]
+    if pairs:
+        rows, columns = places.unbind(1)
+        targets.pool_teacher[rows, columns] = torch.from_numpy(ask(pairs)).float()
+        targets.pool_teacher_mask[rows, columns] = True
+
+
+def _features(features: PairFeatures, rows: Sequence[TrainingList], targets: ListBatch) -> Tensor:
+    """The teacher's features of the lists (batch, list, dimension), 0 in padding."""
+    found = torch.zeros(*targets.lists.shape, features.dimension, dtype=torch.float16)
+    for at, row in enumerate(rows):
+        listed = row.passage_ids[: row.hard + 1]
+        found[at, : len(listed)] = torch.from_numpy(features.of(row.query_id, listed))
+    return found

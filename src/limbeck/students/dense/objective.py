@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from limbeck.errors import InputError
-from limbeck.losses import D2LLMLoss, InBatchCandidates, ListLoss, in_batch_cross_entropy
+from limbeck.losses import D2LLMLoss, InBatchCandidates, ListLoss, PairFeatureBatch, in_batch_cross_entropy
 from limbeck.students.dense.interaction import PairScoring
 from limbeck.students.dense.lists import ListBatch
 
@@ -25,11 +25,13 @@ class ScoredBatch:
         lists: logits of each row's list (batch, list).
         pool: logits of each query with every passage of the batch (batch, pool).
         targets: what the collator made of the batch's lists.
+        features: of each row's list (batch, list, features); None where the logits come from none.
     """
 
     lists: Tensor
     pool: Tensor
     targets: ListBatch
+    features: Tensor | None = None
 
     @property
     def positive(self) -> Tensor:
@@ -83,6 +85,9 @@ class D2LLMObjective:
                 teacher=self._probability(targets.pool_teacher),
                 teacher_mask=targets.pool_teacher_mask,
             ),
+            None
+            if batch.features is None or not targets.teacher_features.shape[2]
+            else PairFeatureBatch(batch.features, targets.teacher_features),
         )
         return {f"{name}_loss": self.loss.weights[name] * part for name, part in value.parts.items()}
 
@@ -174,8 +179,10 @@ class StudentLoss(nn.Module):
         interaction = self._interaction()
         # Not in half precision: a list loss learns from differences of logits that bfloat16 would round away.
         with torch.autocast(queries.device.type, enabled=False):
-            logits = interaction.score(queries, pool.unsqueeze(0), self.task).logits
-            parts = self.objective(ScoredBatch(logits.gather(1, labels.lists), logits, labels))
+            logits, features = interaction.score(queries, pool.unsqueeze(0), self.task)
+            rows = torch.arange(len(queries), device=logits.device).unsqueeze(1)
+            listed = features[rows, labels.lists]
+            parts = self.objective(ScoredBatch(logits.gather(1, labels.lists), logits, labels, listed))
             if self.cosine_weight and interaction.adds_to_cosine:
                 cosine = interaction.cosine_part(queries, pool.unsqueeze(0))
                 apart = self.objective(ScoredBatch(cosine.gather(1, labels.lists), cosine, labels))

@@ -118,6 +118,7 @@ class PairCollator:
             lists.candidates,
             lists.pool_teacher,
             lists.pool_teacher_mask,
+            lists.teacher_features,
             gold,
         )
         prompts = training_prompts(self.model)

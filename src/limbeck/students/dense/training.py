@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, DatasetDict, Features, List, Value
+from numpy.typing import NDArray
 from safetensors.torch import load_model, save_model
 from sentence_transformers import (
     SentenceTransformer,
@@ -19,7 +21,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch import nn
 from transformers import TrainerCallback
 
-from limbeck.data import Judgements, Passages, Queries
+from limbeck.data import Judgements, PairFeatures, Passages, Queries
 from limbeck.errors import InputError
 from limbeck.students.dense.adapters import has_adapters
 from limbeck.students.dense.backbone import training_prompts
@@ -87,6 +89,8 @@ def train_student(
     work_dir: Path,
     task: str = "asymmetric",
     cosine_weight: float = 0.0,
+    features: PairFeatures | None = None,
+    ask: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
     """Teaches a student the teacher's rankings.
@@ -104,6 +108,8 @@ def train_student(
         work_dir: for the checkpoints.
         task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
         cosine_weight: of the same objective on the cosine part.
+        features: the teacher's, for feature imitation; see `ListCollator`.
+        ask: gives the teacher's scores of in-batch pairs; see `ListCollator`.
         callbacks: of the trainer, for progress.
 
     Raises:
@@ -115,7 +121,7 @@ def train_student(
         StudentLoss(student.model, objective, task=task, cosine_weight=cosine_weight),
         settings,
         work_dir,
-        collator=ListCollator(student.model, queries, passages),
+        collator=ListCollator(student.model, queries, passages, features, ask),
         rates={HEADS: settings.head_learning_rate},
         find_unused=False,  # `StudentLoss` uses them all
         callbacks=callbacks,

@@ -1,0 +1,122 @@
+"""Features of pairs: what a teacher's scores were read from, through the cache.
+
+A student that imitates features needs them for every passage of its lists, in every epoch. The teacher gives
+them once, with the scores; `PairFeatures` of `limbeck.data` then reads them without a teacher.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limbeck.errors import InputError
+from limbeck.teachers.base import CompositeTeacher, FeatureTeacher, Pair, Teacher, check_scores, shorten
+from limbeck.teachers.cache import score_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from limbeck.data import Passages, Queries, Rankings
+    from limbeck.teachers.cache import ScoreCache
+
+CHUNK = 256
+
+
+def feature_teacher(teacher: Teacher) -> FeatureTeacher:
+    """The teacher that gives the features: itself, or of a composite one its first member that has some.
+
+    Raises:
+        InputError: there is none.
+    """
+    if isinstance(teacher, FeatureTeacher):
+        return teacher
+    members = teacher.members if isinstance(teacher, CompositeTeacher) else ()
+    found = next((member for member in members if isinstance(member, FeatureTeacher)), None)
+    if found is None:
+        raise InputError(
+            f"the teacher '{teacher.name}' has no features to imitate",
+            expected="a cross-encoder or an LLM among its members",
+            remedy="set loss.feature to 0, or add such a member",
+        )
+    return found
+
+
+def score_pairs_with_features(
+    teacher: FeatureTeacher, pairs: Sequence[Pair], cache: ScoreCache | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float16]]:
+    """Scores (pairs,) and features (pairs, dimension) in the order asked; what the cache lacks is computed.
+
+    Of a pair whose score alone is in the cache, that score stays.
+
+    Args:
+        teacher: who scores.
+        pairs: at least one.
+        cache: where both are looked up and kept; None to compute everything anew.
+
+    Raises:
+        InputError: for a score or a feature that is NaN or infinite, or features of another shape than one
+            row a pair.
+    """
+    distinct = list(dict.fromkeys(pairs))
+    keys = [score_key(teacher.name, teacher.version, teacher.prompt, *pair) for pair in distinct]
+    scores = np.full(len(distinct), np.nan) if cache is None else cache.get(keys)
+    features: list[NDArray[np.float16] | None]
+    features = [None] * len(distinct) if cache is None else cache.features(keys)
+    missing = [at for at, feature in enumerate(features) if feature is None or np.isnan(scores[at])]
+    if missing:
+        asked = [distinct[at] for at in missing]
+        given, rows = teacher.score_with_features(asked)
+        given = check_scores(teacher, asked, given)
+        _check_features(teacher, asked, rows)
+        if cache is not None:
+            cache.put([keys[at] for at in missing], given, rows)
+        for at, score, row in zip(missing, given.tolist(), rows.astype(np.float16), strict=True):
+            scores[at] = score if np.isnan(scores[at]) else scores[at]
+            features[at] = row if features[at] is None else features[at]
+    place = {pair: at for at, pair in enumerate(distinct)}
+    order = [place[pair] for pair in pairs]
+    return scores[order], np.stack([row for row in features if row is not None])[order]
+
+
+def feature_blocks(
+    teacher: FeatureTeacher,
+    rankings: Rankings,
+    queries: Queries,
+    passages: Passages,
+    cache: ScoreCache | None = None,
+    *,
+    chunk: int = CHUNK,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[NDArray[np.float16]]:
+    """The features of the pairs of rankings, in the order of `Rankings.pairs`, in blocks (pairs, dimension).
+
+    Pairs go list by list, as a teacher likes it that reads a query once for many passages. The scores that
+    are computed with them are cached too. Arguments as for `score_rankings`.
+    """
+    pairs = rankings.pairs()
+    while ids := list(islice(pairs, chunk)):
+        contents = passages.contents(passages.rows([passage_id for _, passage_id in ids]))
+        texts = queries.texts([query_id for query_id, _ in ids])
+        yield score_pairs_with_features(teacher, list(zip(texts, contents, strict=True)), cache)[1]
+        if progress is not None:
+            progress(len(ids))
+
+
+def _check_features(teacher: Teacher, pairs: Sequence[Pair], features: NDArray[np.float32]) -> None:
+    if features.ndim != 2 or len(features) != len(pairs):
+        raise InputError(
+            f"the teacher '{teacher.name}' gave features of shape {features.shape} for {len(pairs)} pairs",
+            expected="one row a pair",
+        )
+    bad = np.flatnonzero(~np.isfinite(features).all(1))
+    if len(bad):
+        query, passage = pairs[bad[0]]
+        raise InputError(
+            f"the teacher '{teacher.name}' gave a feature that is not finite to the query '{shorten(query)}' "
+            f"and the passage '{shorten(passage)}'",
+            remedy="look for broken weights or an overflow of half precision",
+        )
