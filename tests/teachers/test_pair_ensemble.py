@@ -77,7 +77,7 @@ def test_one_member_keeps_its_order():
 
 def test_members_that_say_nothing_are_refused():
     truth, scores = sample()
-    with pytest.raises(InputError, match="member 2 .* the same score"):
+    with pytest.raises(InputError, match=r"member 2 .* the same score"):
         fit_pair_ensemble(np.stack([scores[0], np.ones(400)]), truth, "graded")
     with pytest.raises(InputError, match="no member of the teacher goes with the labels"):
         fit_pair_ensemble(scores[2:], truth, "graded")

@@ -15,6 +15,8 @@ from limbeck.recipes import BinaryLabels, GradedLabels
 from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
 from tests.pipeline.tiny_corpus import run_recipe
 
+ALIKE = {"kind": "binary", "positive": ["alike"]}
+
 
 def read(pairs: Path, encoder: Path, folder: Path, **changes: object):
     recipe = pair_recipe(pairs, encoder, pairs={"tiny": set_content(pairs, **changes)})
@@ -39,7 +41,7 @@ def test_a_label_out_of_range_is_named_with_its_line(pairs: Path, tiny_encoder_p
     ("changes", "problem"),
     [
         (
-            {"labels": {"kind": "binary", "positive": ["alike"]}, "fields": ["text1", "text2", "class"]},
+            {"labels": ALIKE, "fields": ["text1", "text2", "class"]},
             "'alike'",
         ),
         ({"labels": {"kind": "binary", "positive": ["1"]}}, "is a number"),

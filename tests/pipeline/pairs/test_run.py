@@ -39,6 +39,9 @@ def test_a_run_of_pairs_alone_measures_every_system(finished_pairs: Path):
     timing = json.loads((finished_pairs / "pairs" / "timing.json").read_text())["tiny"]
     assert timing["student-interaction"]["vectors"]["p50"] < timing["student-interaction"]["texts"]["p50"]
     assert timing["teacher"]["vectors"] is None
+    page = (finished_pairs / "pairs" / "report.html").read_text()
+    assert "student-interaction" in page
+    assert "dev pairs the teacher has Spearman" in page
 
 
 def test_the_student_scores_as_its_file_says(pairs: Path, finished_pairs: Path):

@@ -13,7 +13,7 @@ SPLITS = {"train": 48, "dev": 24, "test": 24}
 
 
 def write_pairs(folder: Path, seed: int = 0) -> Path:
-    """Write train.tsv, dev.tsv and test.tsv with a graded label (0 to 4) and a class, and return the folder."""
+    """Write train.tsv, dev.tsv and test.tsv with labels from 0 to 4 and classes, and return the folder."""
     rng = random.Random(seed)
     folder.mkdir(parents=True)
     for split, count in SPLITS.items():

@@ -17,7 +17,7 @@ from limbeck.students.dense.pair_lists import PairCollator, pair_dataset
 from limbeck.students.dense.pair_objective import PairObjective, PairWeights
 from limbeck.students.dense.student import DenseStudent
 
-#: Two lists over six texts: first text, labelled text, two neighbours, one at random; one neighbour is missing.
+#: Two lists over six texts: first and labelled text, two neighbours, one at random; a neighbour is missing.
 LISTS = np.array([[0, 1, 2, 3, 4], [1, 5, 0, -1, 2]])
 SCORES = np.array([[2.0, 1.0, -1.0, -3.0], [-1.0, 0.5, 0.0, -2.0]])
 GOLD = np.array([0.9, 0.2])

@@ -23,9 +23,8 @@ def sampler(temperature: float, epoch: int = 0) -> TemperatureSampler:
     generator = torch.Generator()
     sets = [Rows(range(size)) for size in SIZES]
     inner = [BatchSampler(RandomSampler(one, generator=generator), 2, drop_last=False) for one in sets]
-    made = TemperatureSampler(
-        ConcatDataset(sets), inner, temperature=temperature, generator=generator, seed=3
-    )
+    options = {"temperature": temperature, "generator": generator, "seed": 3}
+    made = TemperatureSampler(ConcatDataset(sets), inner, **options)
     made.set_epoch(epoch)
     return made
 

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from limbeck.data import SentencePairs
 from limbeck.encoders import encode
-from limbeck.evaluation import Latency
+from limbeck.evaluation import Latency, Results
 from limbeck.evaluation.pair_systems import PairSetScores, SystemScores, evaluate_pair_sets
+from limbeck.evaluation.report.model import Report, Table
+from limbeck.evaluation.report.pairs import PairReport, PairTexts, write_pair_report
 from limbeck.pipeline.folder import machine, write_json
 from limbeck.pipeline.pairs.distilling import BASELINE_STAGE, CALIBRATION, MODEL
 from limbeck.pipeline.pairs.reading import open_pairs, targets
-from limbeck.pipeline.pairs.teaching import open_pair_teacher, scored
+from limbeck.pipeline.pairs.teaching import AUDIT_STAGE, open_pair_teacher, scored
 from limbeck.pipeline.run import Run
 from limbeck.recipes import Recipe
 from limbeck.students.dense.backbone import load_backbone
@@ -44,7 +47,7 @@ Scores = NDArray[np.float64]
 
 
 def evaluate_pairs(run: Run, work: Path) -> None:
-    """Leaves `pairs/metrics.json` and `pairs/scores/SET/SYSTEM.tsv`."""
+    """Leaves, in `pairs/`, `metrics.json`, `timing.json`, `scores/SET/SYSTEM.tsv`, and the report."""
     recipe = run.recipe
     sets = {name: _scored_set(run, name) for name in recipe.pairs}
     folder = work / PUBLISHED[0]
@@ -56,7 +59,9 @@ def evaluate_pairs(run: Run, work: Path) -> None:
         compared=[(INTERACTION, other) for other in (BASELINE, COSINE, BACKBONE, TEACHER)],
         seed=recipe.seed,
     )
-    replace(results, machine=machine(), recipe=recipe.content).write(folder / "metrics.json")
+    results = replace(results, machine=machine(), recipe=recipe.content)
+    results.write(folder / "metrics.json")
+    write_pair_report(_report(run, results, sets), folder)
     timing = {
         name: {
             system: {
@@ -68,6 +73,40 @@ def evaluate_pairs(run: Run, work: Path) -> None:
         for name, scores in sets.items()
     }
     write_json(folder / "timing.json", timing)
+
+
+def _report(run: Run, results: Results, sets: dict[str, PairSetScores]) -> PairReport:
+    curves = [
+        (int(line["step"]), f"{stage}: {part}", line[part])
+        for stage in ("distil", BASELINE_STAGE)
+        for line in json.loads((run.folder / stage / "curve.json").read_text(encoding="utf-8"))
+        for part in line
+        if "loss" in part and part != "train_loss"
+    ]
+    page = Report(
+        results,
+        title=f"{run.recipe.name}: a distilled scorer of pairs",
+        compared=(INTERACTION, BASELINE),
+        curves=curves,
+    )
+    texts = {name: _texts_of(open_pairs(run, name, "test")) for name in sets}
+    audited = json.loads((run.folder / AUDIT_STAGE / "audit.json").read_text(encoding="utf-8"))
+    audits = {
+        name: Table(
+            ["System", one["metric"]],
+            [["teacher", f"{one['teacher']:.3f}"], ["student's start", f"{one['start']:.3f}"]],
+            one["explanation"],
+        )
+        for name, one in audited.items()
+    }
+    return PairReport(page, sets, INTERACTION, TEACHER, texts, audits)
+
+
+def _texts_of(pairs: SentencePairs) -> PairTexts:
+    def texts(row: int) -> tuple[str, str]:
+        return pairs[row].text1, pairs[row].text2
+
+    return texts
 
 
 def _scored_set(run: Run, name: str) -> PairSetScores:
