@@ -129,3 +129,31 @@ def test_pairs_leave_the_stages_of_a_corpus_as_they_are(corpus: Path, pairs: Pat
 def test_there_is_nothing_to_search(finished_pairs: Path):
     with pytest.raises(InputError, match="learnt from pairs alone"):
         open_retriever(finished_pairs)
+
+
+def test_without_unlabelled_pairs_the_labels_and_their_scores_teach(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    one = set_content(pairs, neighbours=0, random=0)
+    run_recipe(
+        pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": one}),
+        tmp_path / "run",
+        anyway=True,
+        until="distil",
+    )
+    assert np.load(tmp_path / "run" / "pair-teach" / "tiny.npy").shape == (48, 1)
+    curve = json.loads((tmp_path / "run" / "distil" / "curve.json").read_text())
+    assert all(np.isfinite(value) for line in curve for value in line.values())
+
+
+def test_swapped_pairs_are_learnt_from_in_both_orders(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    recipe = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs, swap=True)})
+    run_recipe(recipe, tmp_path / "run", until="pair-mine")
+    lists = np.load(tmp_path / "run" / "pair-mine" / "tiny" / "lists.npy")
+    targets = np.load(tmp_path / "run" / "pair-mine" / "tiny" / "targets.npy")
+    assert lists.shape == (96, 5)
+    assert np.array_equal(lists[:48, :2], lists[48:, 1::-1])
+    assert np.array_equal(targets[:48], targets[48:])
+    for row in lists.tolist():
+        assert len(set(row[1:])) == 4  # no text twice
+        assert row[0] not in row[2:]
