@@ -15,7 +15,6 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from limbeck.data import Rankings
 from limbeck.teachers import (
     CrossEncoderTeacher,
     EnsembleTeacher,
@@ -26,6 +25,7 @@ from limbeck.teachers import (
     feature_teacher,
     score_pairs,
     score_pairs_with_features,
+    text_pairs,
 )
 from tests.teachers.conftest import CountingTeacher
 from tests.tiny_models import VOCABULARY, tiny_tokenizer
@@ -165,12 +165,12 @@ def test_broken_features_are_refused_and_nothing_is_kept(cache, refused, feature
 def test_blocks_follow_the_pairs(candidates, queries, passages, cache, chunk):
     teacher = CountingFeatures()
     done = []
-    blocks = feature_blocks(teacher, candidates, queries, passages, cache, chunk=chunk, progress=done.append)
-    found = np.concatenate(list(blocks))
+    pairs = text_pairs(candidates, queries, passages)
+    found = np.concatenate(list(feature_blocks(teacher, pairs, cache, chunk=chunk, progress=done.append)))
     texts = [
         (queries.text(query), passages[int(passages.rows([passage])[0])].content)
         for query, passage in candidates.pairs()
     ]
     assert found[:, :2].tolist() == [[len(query), len(content)] for query, content in texts]
     assert sum(done) == len(candidates) == 12
-    assert not list(feature_blocks(teacher, Rankings.empty(), queries, passages, cache))
+    assert not list(feature_blocks(teacher, [], cache))

@@ -53,7 +53,7 @@ def distil_settings(recipe: Recipe) -> object:
         recipe.training.model_dump(mode="json", exclude=left_out),
         backbone_settings(recipe),
         recipe.training_seed,
-        *([recipe.pair_loss] if recipe.pairs else []),
+        *([recipe.pair_loss.settings] if recipe.pairs else []),
     ]
 
 

@@ -57,6 +57,7 @@ from limbeck.teachers import (
     fit_ensemble,
     probabilities,
     score_rankings,
+    text_pairs,
 )
 from limbeck.teachers.llm import LLMTeacher, load_language_model
 from limbeck.teachers.llm import fine_tuning as llm_tuning
@@ -230,15 +231,8 @@ def _write_features(run: Run, teacher: Teacher, candidates: Rankings, work: Path
         ScoreCache(run.scores) as cache,
         run.progress.task(f"features of the training candidates: {member.name}", len(candidates)) as advance,
     ):
-        blocks = feature_blocks(
-            member,
-            candidates,
-            data.queries["train"],
-            data.training_view,
-            cache,
-            chunk=CHUNK,
-            progress=advance,
-        )
+        pairs = text_pairs(candidates, data.queries["train"], data.training_view)
+        blocks = feature_blocks(member, pairs, cache, chunk=CHUNK, progress=advance)
         write_pair_features(work / FEATURES, blocks, len(candidates))
 
 

@@ -133,6 +133,8 @@ class PairSetRecipe(Section):
 class PairLossRecipe(Section):
     """What a student minimises on pairs, weighted; 0 leaves a part out."""
 
+    later = frozenset({"feature"})
+
     pointwise: float = Field(
         1.0, ge=0, description="Cross-entropy with the teacher's probability, each pair."
     )
@@ -144,6 +146,11 @@ class PairLossRecipe(Section):
     contrastive: float = Field(0.0, ge=0, description="Contrastive imitation, of positive pairs.")
     in_batch: float = Field(0.0, ge=0, description="Cross-entropy among a batch's texts, of positive pairs.")
     hard_easy: float = Field(0.0, ge=0, description="Neighbours against texts drawn at random.")
+    feature: float = Field(
+        0.0,
+        ge=0,
+        description="Feature imitation over each text's own list; needs a cross-encoder as teacher.",
+    )
     temperature: float = Field(1.0, gt=0, description="Of the contrastive imitation.")
     positive_from: float = Field(
         0.8, gt=0, le=1, description="A pair is positive from this label on, labels being scaled to 0 to 1."
@@ -153,4 +160,4 @@ class PairLossRecipe(Section):
     def has_weight(self) -> bool:
         """Whether any of its parts counts."""
         parts = self.pointwise, self.labels, self.batch_rank, self.rank
-        return any((*parts, self.contrastive, self.in_batch, self.hard_easy))
+        return any((*parts, self.contrastive, self.in_batch, self.hard_easy, self.feature))

@@ -124,6 +124,24 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _pair_teachers_can_be_imitated(self) -> Self:
+        student = self.student
+        if not self.pair_loss.feature or not isinstance(student, DenseStudentRecipe):
+            return self
+        if self.pairs and student.interaction == "cosine":
+            raise ValueError(
+                "pair_loss.feature compares features of the interaction module: a cosine has none"
+            )
+        for name, pairs in self.pairs.items():
+            if not any(member.kind in FEATURE_KINDS for member in pairs.teacher.members):
+                raise ValueError(
+                    f"pair_loss.feature needs a teacher with features: a cross-encoder for pairs.{name}"
+                )
+            if not pairs.neighbours:
+                raise ValueError(f"pair_loss.feature compares neighbours: pairs.{name}.neighbours is 0")
+        return self
+
+    @model_validator(mode="after")
     def _students_own_sections(self) -> Self:
         foreign = sorted(DENSE_SECTIONS & self.model_fields_set)
         if isinstance(self.student, GenerativeStudentRecipe) and foreign:

@@ -24,7 +24,7 @@ from limbeck.teachers.bm25 import BM25Teacher
 from limbeck.teachers.cache import ScoreCache, score_key
 from limbeck.teachers.cross_encoder import CrossEncoderTeacher
 from limbeck.teachers.ensemble import EnsembleFit, EnsembleTeacher, fit_ensemble
-from limbeck.teachers.features import feature_blocks, feature_teacher, score_pairs_with_features
+from limbeck.teachers.features import feature_blocks, feature_teacher, score_pairs_with_features, text_pairs
 from limbeck.teachers.late_interaction import LateInteractionTeacher
 from limbeck.teachers.run_file import RunFileTeacher
 from limbeck.teachers.scoring import score_pairs, score_rankings
@@ -59,6 +59,7 @@ __all__ = [
     "score_pairs",
     "score_pairs_with_features",
     "score_rankings",
+    "text_pairs",
 ]
 
 

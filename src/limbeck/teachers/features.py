@@ -16,7 +16,7 @@ from limbeck.teachers.base import CompositeTeacher, FeatureTeacher, Pair, Teache
 from limbeck.teachers.cache import score_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,28 +82,39 @@ def score_pairs_with_features(
     return scores[order], np.stack([row for row in features if row is not None])[order]
 
 
+def text_pairs(rankings: Rankings, queries: Queries, passages: Passages) -> Iterator[Pair]:
+    """The texts of the pairs of rankings, in the order of `Rankings.pairs`."""
+    for ranked in rankings:
+        query = queries.text(ranked.query_id)
+        for content in passages.contents(passages.rows(ranked.passage_ids)):
+            yield query, content
+
+
 def feature_blocks(
     teacher: FeatureTeacher,
-    rankings: Rankings,
-    queries: Queries,
-    passages: Passages,
+    pairs: Iterable[Pair],
     cache: ScoreCache | None = None,
     *,
     chunk: int = CHUNK,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[NDArray[np.float16]]:
-    """The features of the pairs of rankings, in the order of `Rankings.pairs`, in blocks (pairs, dimension).
+    """The features of pairs in the order asked, in blocks (pairs, dimension).
 
-    Pairs go list by list, as a teacher likes it that reads a query once for many passages. The scores that
-    are computed with them are cached too. Arguments as for `score_rankings`.
+    The scores that are computed with them are cached too.
+
+    Args:
+        teacher: who scores.
+        pairs: read as they are needed. Those of a query stand together best: a teacher may read it once for
+            all of them.
+        cache: where scores and features are looked up and kept; None to compute everything anew.
+        chunk: pairs that are scored and committed together; a kill loses at most this many.
+        progress: called with the number of pairs done since the last call.
     """
-    pairs = rankings.pairs()
-    while ids := list(islice(pairs, chunk)):
-        contents = passages.contents(passages.rows([passage_id for _, passage_id in ids]))
-        texts = queries.texts([query_id for query_id, _ in ids])
-        yield score_pairs_with_features(teacher, list(zip(texts, contents, strict=True)), cache)[1]
+    left = iter(pairs)
+    while asked := list(islice(left, chunk)):
+        yield score_pairs_with_features(teacher, asked, cache)[1]
         if progress is not None:
-            progress(len(ids))
+            progress(len(asked))
 
 
 def _check_features(teacher: Teacher, pairs: Sequence[Pair], features: NDArray[np.float32]) -> None:

@@ -12,11 +12,13 @@ import pytest
 from limbeck.cli.opening import open_retriever
 from limbeck.errors import InputError
 from limbeck.evaluation.pair_scores import read_pair_scores
-from limbeck.pipeline import stages_of
+from limbeck.pipeline import Run, RunFolder, stages_of
+from limbeck.pipeline.pairs.mining import open_lists
+from limbeck.pipeline.pairs.teaching import open_pair_teacher, taught_features
 from limbeck.pipeline.run import stage_keys
 from limbeck.students.dense.pair_scoring import PairScorer
 from limbeck.students.dense.student import DenseStudent
-from limbeck.teachers import TeacherNotBetterError
+from limbeck.teachers import TeacherNotBetterError, feature_teacher
 from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
 from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
 
@@ -62,6 +64,42 @@ def test_finished_it_is_not_run_again_and_a_weight_repeats_the_student_alone(
     assert not run_recipe(pair_recipe(pairs, tiny_encoder_path), folder).done
     changed = pair_recipe(pairs, tiny_encoder_path, pair_loss={"rank": 0})
     assert run_recipe(changed, folder, anyway=True).done == ["distil", "pair-evaluate"]
+
+
+def test_a_student_imitates_the_features_of_a_cross_encoder(
+    pairs: Path, tiny_encoder_path: Path, finished_pairs: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(finished_pairs, tmp_path / "run"))
+    training = tiny_content(pairs, tiny_encoder_path)["training"] | {"epochs": 2}  # enough for an entry
+    changed = pair_recipe(pairs, tiny_encoder_path, pair_loss={"feature": 0.1}, training=training)
+    record = run_recipe(changed, folder, anyway=True, until="distil")
+    assert record.done == ["pair-teach", "distil"]
+    curve = json.loads((folder / "distil" / "curve.json").read_text())
+    assert any("feature_loss" in line for line in curve)
+
+    run = Run(changed, RunFolder(folder))
+    lists, features = open_lists(run, "tiny"), taught_features(run, "tiny")
+    assert len(features) == (lists.lists[:, 1:4] >= 0).sum()
+    teacher = feature_teacher(open_pair_teacher(run, "tiny"))
+    texts = [
+        lists.texts.contents([first, second]) for first, second in lists.lists[0, [[0, 1], [0, 2], [0, 3]]]
+    ]
+    _, expected = teacher.score_with_features([(first, second) for first, second in texts])
+    np.testing.assert_allclose(features[:3], expected, atol=0.05)
+
+
+def test_features_that_no_member_has_are_refused(pairs: Path, tiny_encoder_path: Path, refused):
+    plain = {"members": [{"kind": "bi-encoder", "fine_tuned": True}]}
+    for one, message in (
+        (set_content(pairs, teacher=plain), "a teacher with features"),
+        (set_content(pairs, neighbours=0), "neighbours is 0"),
+    ):
+        changes = {"pairs": {"tiny": one}, "pair_loss": {"feature": 0.1}}
+        refused(
+            lambda changes=changes: pair_recipe(pairs, tiny_encoder_path, **changes),
+            message,
+            name="recipe.yaml",
+        )
 
 
 def test_a_teacher_no_better_than_the_start_stops_the_run(

@@ -14,6 +14,8 @@ from limbeck.data import PairFeatures, Rankings, write_pair_features
 from limbeck.losses import D2LLMLoss, feature_imitation
 from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import D2LLMObjective, StudentLoss
+from limbeck.students.dense.pair_lists import PairCollator, pair_dataset
+from limbeck.students.dense.pair_objective import PairObjective, PairWeights
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import train_student
 from limbeck.teachers import CrossEncoderTeacher, ScoreCache, score_pairs
@@ -128,6 +130,33 @@ def test_a_batch_of_one_list_asks_nothing(student, world):
     asked = Asked()
     collated(student, world, [TrainingList("q0", ["p0", "p8"], [1.0, 0.0], 1, ["p0"])], ask=asked)
     assert not asked.pairs
+
+
+def test_pairs_carry_the_features_of_their_lists_and_learn_from_them(student, world):
+    # Two examples with neighbours (the second lacks one), then a text drawn at random, which has no feature.
+    lists = np.array([[0, 1, 2, 3, 9], [4, 5, 6, -1, 10]])
+    rows = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
+    dataset = pair_dataset(lists, np.zeros((2, 4)), np.array([1.0, 0.5]), 2)
+    collate = PairCollator(student.model, world.passages, features=rows)
+    for order in ([0, 1], [1, 0]):
+        batch = collate([dataset[at] for at in order])
+        features = batch["label"].teacher_features
+        for at, example in enumerate(order):
+            own = rows[:3] if example == 0 else rows[3:]
+            np.testing.assert_array_equal(features[at, : len(own)].numpy(), own)
+            assert features[at, len(own) :].eq(0).all()
+    loss = StudentLoss(student.model, PairObjective(PairWeights(feature=2.0)), cosine_weight=0.5)
+    targets = batch.pop("label")
+    inputs = [
+        {name.removeprefix(side): value for name, value in batch.items() if name.startswith(side)}
+        for side in ("query_", "passage_")
+    ]
+    parts = loss(inputs, targets)
+    queries, pool = (student.model(dict(part))["sentence_embedding"] for part in inputs)
+    own = student.interaction.score(queries, pool[targets.lists]).features
+    expected = 2 * feature_imitation(own, targets.teacher_features, targets.mask)
+    torch.testing.assert_close(parts["feature_loss"], expected, rtol=1e-4, atol=1e-5)
+    assert not any(name.startswith("cosine") and "feature" in name for name in parts)
 
 
 def train(

@@ -11,7 +11,7 @@ from scipy.special import expit
 from limbeck.pipeline.candidates import backbone_settings, start_backbone
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
-from limbeck.pipeline.pairs.teaching import taught_scores
+from limbeck.pipeline.pairs.teaching import taught_features, taught_scores
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Recipe
@@ -50,7 +50,12 @@ def pair_tasks(run: Run, student: DenseStudent, work: Path) -> dict[str, Student
         objective = PairObjective(PairWeights(**options), loss.temperature, loss.positive_from, slope, bias)
         tasks[name] = StudentTask(
             pair_dataset(lists.lists, scores, lists.targets, lists.neighbours),
-            PairCollator(student.model, lists.texts, symmetric=one.task == "symmetric"),
+            PairCollator(
+                student.model,
+                lists.texts,
+                symmetric=one.task == "symmetric",
+                features=taught_features(run, name) if loss.feature else None,
+            ),
             StudentLoss(
                 student.model,
                 objective,

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.data import write_pair_features
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.pairs.members import make_member, member_stamps, open_member
-from limbeck.pipeline.pairs.mining import open_lists
+from limbeck.pipeline.pairs.mining import PairLists, open_lists
 from limbeck.pipeline.pairs.reading import open_pairs, targets
 from limbeck.pipeline.run import Run
 from limbeck.recipes import Recipe
@@ -23,6 +24,8 @@ from limbeck.teachers import (
     ScoreCache,
     Teacher,
     TeacherNotBetterError,
+    feature_blocks,
+    feature_teacher,
 )
 from limbeck.teachers.base import Pair
 from limbeck.teachers.pair_audit import audit_pairs
@@ -32,6 +35,7 @@ from limbeck.teachers.scoring import score_pairs
 TEACHER_STAGE, AUDIT_STAGE, TEACH_STAGE = "pair-teacher", "pair-audit", "pair-teach"
 #: Pairs scored and kept together: what a kill can cost, a few seconds of work.
 CHUNK = 256
+FEATURES = "features.npy"
 
 
 def teacher_settings(recipe: Recipe) -> object:
@@ -81,13 +85,16 @@ def audit_teachers(run: Run, work: Path) -> None:
     write_json(work / "audit.json", reports)
 
 
-def teach_settings(_recipe: Recipe) -> object:
-    """The scores depend on the lists and the audited teachers alone."""
-    return None
+def teach_settings(recipe: Recipe) -> object:
+    """Beyond the lists and the audited teachers: whether features are left, too."""
+    return FEATURES if recipe.pair_loss.feature else None
 
 
 def teach_pairs(run: Run, work: Path) -> None:
     """Scores every pair of the training lists; leaves `SET.npy` (examples, 1 + neighbours + random).
+
+    Where the student imitates features it also leaves `SET-features.npy`: those of the labelled pairs and
+    their neighbours (pairs, dimension), list by list.
 
     Raises:
         TeacherNotBetterError: the audit found a teacher no better than the student's start, and the run was
@@ -103,10 +110,31 @@ def teach_pairs(run: Run, work: Path) -> None:
         firsts = found.texts.contents(found.lists[rows, 0])
         others = found.texts.contents(found.lists[:, 1:][rows, columns])
         teacher = open_pair_teacher(run, name)
+        if run.recipe.pair_loss.feature:  # first: the scores come with them
+            _write_features(run, name, teacher, found, work)
         scores = np.zeros(found.lists[:, 1:].shape, np.float32)
         asked = list(zip(firsts, others, strict=True))
         scores[rows, columns] = scored(run, teacher, asked, f"{name}: training pairs")
         np.save(work / f"{name}.npy", scores)
+
+
+def _write_features(run: Run, name: str, teacher: Teacher, found: PairLists, work: Path) -> None:
+    listed = found.lists[:, 1 : 2 + found.neighbours]
+    rows, columns = np.nonzero(listed >= 0)
+    firsts, others = found.texts.contents(found.lists[rows, 0]), found.texts.contents(listed[rows, columns])
+    member = feature_teacher(teacher)
+    title = f"{name}: features of the training pairs: {member.name}"
+    with ScoreCache(run.scores) as cache, run.progress.task(title, len(rows)) as advance:
+        pairs = zip(firsts, others, strict=True)
+        blocks = feature_blocks(member, pairs, cache, chunk=CHUNK, progress=advance)
+        write_pair_features(work / f"{name}-{FEATURES}", blocks, len(rows))
+
+
+def taught_features(run: Run, name: str) -> NDArray[np.float16]:
+    """The features that `teach_pairs` left of a set, mapped from their file."""
+    path = run.folder / TEACH_STAGE / f"{name}-{FEATURES}"
+    features: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return features
 
 
 def taught_scores(run: Run, name: str) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ _FEATURES = Features(
         "hard": Value("int32"),
         "known": List(Value("int32")),
         "gold": Value("float32"),
+        "start": Value("int64"),
     }
 )
 
@@ -53,6 +54,10 @@ def pair_dataset(
         scores: the teacher's, of the first text with each of the others (examples, 1 + neighbours + random).
         targets: labels of the labelled pairs, from 0 to 1 (examples,).
         neighbours: how many columns hold neighbours.
+
+    Returns:
+        A row an example. Its `start` counts the pairs of the examples before it, those with random texts
+        aside: the row of its labelled pair among the teacher's features.
     """
     partners: dict[int, set[int]] = {}
     for first, second in lists[:, :2].tolist():
@@ -72,6 +77,7 @@ def pair_dataset(
             "hard": there[:, 1 : 1 + neighbours].sum(1).tolist(),
             "known": [sorted(partners[first]) for first, _ in kept],
             "gold": targets.tolist(),
+            "start": np.cumsum([0, *there[:, : 1 + neighbours].sum(1)])[:-1].tolist(),
         },
         features=_FEATURES,
     )
@@ -85,12 +91,15 @@ class PairCollator:
         model: the student; tokenises.
         texts: the texts that rows of the lists name.
         symmetric: whether both texts of a pair get the same prompt.
+        features: the teacher's features (pairs, dimension) of labelled pairs and neighbours, list by list;
+            None where they are not imitated.
         valid_label_columns: what the trainer asks of a collator: which columns are no texts.
     """
 
     model: SentenceTransformer
     texts: Passages
     symmetric: bool = True
+    features: NDArray[np.float16] | None = None
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,7 +127,7 @@ class PairCollator:
             lists.candidates,
             lists.pool_teacher,
             lists.pool_teacher_mask,
-            lists.teacher_features,
+            lists.teacher_features if self.features is None else self._features(features, lists),
             gold,
         )
         prompts = training_prompts(self.model)
@@ -135,3 +144,12 @@ class PairCollator:
             **{f"query_{name}": value for name, value in asked.items()},
             **{f"passage_{name}": value for name, value in given.items()},
         }
+
+    def _features(self, rows: list[dict[str, Any]], lists: ListBatch) -> Tensor:
+        """The teacher's features of the lists (batch, list, dimension), 0 in padding."""
+        assert self.features is not None  # noqa: S101 - only then it is called
+        found = torch.zeros(*lists.lists.shape, self.features.shape[1], dtype=torch.float16)
+        for at, row in enumerate(rows):
+            count = 1 + row["hard"]
+            found[at, :count] = torch.from_numpy(np.array(self.features[row["start"] : row["start"] + count]))
+        return found

@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from limbeck.errors import InputError
 from limbeck.losses import (
     contrastive_imitation,
+    feature_imitation,
     hard_easy_rank_imitation,
     in_batch_cross_entropy,
     rank_imitation,
@@ -31,6 +32,7 @@ class PairWeights:
         contrastive: contrastive imitation, of lists whose labelled pair is positive.
         in_batch: cross-entropy of the positive among the texts of the batch, of the same lists.
         hard_easy: order of neighbours and texts drawn at random, as the teacher has it.
+        feature: feature imitation over each text's own list, on the interaction module's logits alone.
     """
 
     pointwise: float = 1.0
@@ -40,6 +42,7 @@ class PairWeights:
     contrastive: float = 0.0
     in_batch: float = 0.0
     hard_easy: float = 0.0
+    feature: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ class PairObjective:
         assert isinstance(batch.targets, PairBatch)  # noqa: S101 - `PairCollator` makes no others
         lists, pool = self.scale * batch.lists + self.bias, self.scale * batch.pool + self.bias
         parts = self._imitation(lists, pool, batch.targets) | self._positives(lists, pool, batch)
+        targets = batch.targets
+        if self.weights.feature and batch.features is not None and targets.teacher_features.shape[2]:
+            parts["feature"] = feature_imitation(batch.features, targets.teacher_features, targets.mask)
         return {f"{name}_loss": getattr(self.weights, name) * part for name, part in parts.items()}
 
     def _imitation(self, lists: Tensor, pool: Tensor, targets: PairBatch) -> dict[str, Tensor]:
