@@ -21,6 +21,7 @@ from limbeck.query_generation.llm import LLMWriter
 from limbeck.query_generation.prompts import PROMPTS
 from limbeck.query_generation.sampling import Sampling
 from limbeck.query_generation.seq2seq import Seq2SeqWriter
+from limbeck.query_generation.server import AnswerLog, ServerWriter
 from limbeck.query_generation.writing import QueryWriter, write_questions
 from limbeck.recipes import (
     ClozeWriterRecipe,
@@ -28,14 +29,32 @@ from limbeck.recipes import (
     InventedQueries,
     Recipe,
     Seq2SeqWriterRecipe,
+    ServerWriterRecipe,
     Split,
     Writer,
 )
+from limbeck.servers import Budget, Endpoint, Ledger, Price
 from limbeck.students.generative.pseudo_queries import write_texts
 from limbeck.teachers.llm.loading import load_language_model
 
 #: The questions by passage, and what wrote them, in the folder of the stage.
 QUESTIONS, WRITER = "questions.arrow", "writer.json"
+
+#: At the top of the run folder: what a server answered, and what was spent on it. They outlive the stage.
+ANSWERS, LEDGER = "answers.jsonl", "spent.sqlite"
+
+#: How a server is asked, which its answers do not depend on.
+_ON_THE_WAY = {
+    "url",
+    "api_key_env",
+    "concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "timeout_s",
+    "retries",
+    "price",
+    "limit",
+}
 
 #: Stands beside all figures on such questions.
 INVENTED = (
@@ -68,7 +87,7 @@ def invention_settings(recipe: Recipe) -> object:
     """What the written questions depend on."""
     wanted = corpus_data(recipe).queries
     return [
-        wanted.writer,
+        wanted.writer.model_dump(mode="json", exclude=_ON_THE_WAY),
         _files_of(wanted.writer),
         wanted.count,
         wanted.max_passages,
@@ -80,7 +99,7 @@ def invention_settings(recipe: Recipe) -> object:
 
 def _files_of(writer: Writer) -> object:
     """Of a name on the hub there are no files."""
-    if isinstance(writer, ClozeWriterRecipe):
+    if isinstance(writer, ClozeWriterRecipe | ServerWriterRecipe):
         return None
     examples = writer.examples if isinstance(writer, Seq2SeqWriterRecipe) else None
     return file_stamps(*(Path(path) for path in (writer.model, examples) if path is not None))
@@ -101,6 +120,8 @@ def invent(run: Run, work: Path) -> None:
     wanted, passages = corpus_data(run.recipe).queries, run.corpus
     writer = _open_writer(run, work)
     rows = _drawn_rows(passages, wanted.max_passages, run.recipe.seed)
+    if isinstance(writer, ServerWriter):
+        run.progress.note(writer.announce(passages.take(rows), wanted.count))
     with run.progress.task("writing questions for passages", len(rows)) as advance:
         found = write_questions(
             writer, passages, wanted.count, work_dir=work / SCRATCH / "blocks", rows=rows, progress=advance
@@ -125,6 +146,8 @@ def _open_writer(run: Run, work: Path) -> QueryWriter:
         generator = open_generator(run, writer, partial(_examples, writer, work / SCRATCH), work)
         return Seq2SeqWriter(generator, Sampling(seed=recipe.seed))
     language = "zh" if recipe.language.strip().lower().startswith("zh") else "en"
+    if isinstance(writer, ServerWriterRecipe):
+        return _server_writer(run, writer, writer.prompt or PROMPTS[language])
     return LLMWriter(
         load_language_model(writer.model, device=recipe.device, options=writer.load),
         writer.prompt or PROMPTS[language],
@@ -132,6 +155,32 @@ def _open_writer(run: Run, work: Path) -> QueryWriter:
         max_query_length=writer.max_query_length,
         sampling=Sampling(writer.top_k, writer.top_p, writer.temperature, recipe.seed),
         batch_size=writer.batch_size,
+    )
+
+
+def _server_writer(run: Run, writer: ServerWriterRecipe, prompt: str) -> ServerWriter:
+    from limbeck.servers.client import ServerClient  # noqa: PLC0415 - needs the package openai
+
+    endpoint = Endpoint(
+        writer.url,
+        writer.model,
+        api_key_env=writer.api_key_env,
+        concurrency=writer.concurrency,
+        requests_per_minute=writer.requests_per_minute,
+        tokens_per_minute=writer.tokens_per_minute,
+        timeout_s=writer.timeout_s,
+        retries=writer.retries,
+    )
+    price = Price(writer.price.prompt, writer.price.completion) if writer.price else None
+    budget = Budget(price, writer.limit, Ledger(run.folder / LEDGER), "questions")
+    return ServerWriter(
+        ServerClient(endpoint, budget),
+        AnswerLog(run.folder / ANSWERS),
+        prompt,
+        max_passage_length=writer.max_passage_length,
+        max_query_length=writer.max_query_length,
+        temperature=writer.temperature,
+        seed=run.recipe.seed,
     )
 
 

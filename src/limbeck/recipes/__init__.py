@@ -35,6 +35,7 @@ from limbeck.recipes.queries import (
     LLMWriterRecipe,
     QueryFilter,
     Seq2SeqWriterRecipe,
+    ServerWriterRecipe,
     Writer,
 )
 from limbeck.recipes.recipe import Recipe
@@ -87,6 +88,7 @@ __all__ = [
     "RunMember",
     "Section",
     "Seq2SeqWriterRecipe",
+    "ServerWriterRecipe",
     "Split",
     "StdlibData",
     "TitleRecipe",
