@@ -62,7 +62,8 @@ def ran(
     """A finished family of two variants with two seeds."""
     folder = tmp_path_factory.mktemp("family")
     family, log = write_family(folder / "files", content, seeds=[0, 1]), Log()
-    return family, folder / "out", run_family(family, folder / "out", log), log
+    (table,) = run_family(family, folder / "out", log)
+    return family, folder / "out", table, log
 
 
 @pytest.fixture
@@ -149,7 +150,8 @@ def test_started_again_it_does_nothing_and_comes_to_the_same_table(
     family, folder, results, first = ran
     before = {file: file.stat().st_mtime_ns for file in files(copy / "kl")}
     log = Log()
-    assert run_family(family, copy, log).to_dict() == results.to_dict()
+    (table,) = run_family(family, copy, log)
+    assert table.to_dict() == results.to_dict()
     assert log.reused == list(first.done)
     assert not any(log.done.values())
     told = {".lock", "log.txt", "recipe.yaml"}
@@ -174,7 +176,7 @@ def test_interrupted_it_goes_on(ran: tuple[Family, Path, FamilyResults, Log], co
     assert not (copy / "family.json").exists()
     assert not (copy / "table.md").exists()
     log = Log()
-    results = run_family(family, copy, log)
+    (results,) = run_family(family, copy, log)
     assert log.done["2/4 ranknet, seed 0"] == ["Index the corpus"]
     assert log.done["4/4 ranknet, seed 1"] == [
         "Distil the student",
@@ -194,7 +196,7 @@ def test_a_variant_can_be_added_later_and_another_system_be_taken(
         systems={"cosine": "student-cosine"},
     )
     log = Log()
-    results = run_family(family, copy, log)
+    (results,) = run_family(family, copy, log)
     assert log.done["2/2 cosine, seed 0"] == ["Index the corpus", "Evaluate every system"]
     expected = Results.read(ran[1] / "kl" / "seed-0" / "metrics.json").systems["student-cosine"]
     assert results.results.systems["cosine"].metrics == expected.metrics
@@ -285,7 +287,7 @@ def test_a_generative_family_shares_the_base_retriever(corpus: Path, tiny_encode
         compare=[["dgr", "ltrgr"], ["ltrgr", "base"]],
     )
     log = Log()
-    results = run_family(family, tmp_path / "out", log)
+    (results,) = run_family(family, tmp_path / "out", log)
     assert "Teach the model to generate identifiers" in log.done["1/3 base, seed 0"]
     assert log.done["2/3 ltrgr, seed 0"] == [
         "Index the corpus for the base retriever, and ask it",

@@ -41,26 +41,32 @@ def family(
     loaded = load_family(path)
     folder = out or Path("runs") / path.stem
     with packages_needed():
-        from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
+        from limbeck.pipeline.family import measures_of, run_family  # noqa: PLC0415 - brings torch
     with stoppable(folder, ["family", path, "--out", folder, *["--anyway"] * anyway]) as display:
-        results = run_family(loaded, folder, display, anyway=anyway)
-    _show(results, folder)
+        tables = run_family(loaded, folder, display, anyway=anyway)
+    for results, (figures, table) in zip(
+        tables, (one.files for one in measures_of(loaded.recipe)), strict=True
+    ):
+        _show(results, folder / figures, folder / table)
 
 
-def _show(results: FamilyResults, folder: Path) -> None:
-    """The tables, how to read them, and where everything lies."""
+def _show(results: FamilyResults, figures: Path, table: Path) -> None:
+    """A table, how to read it, and where it lies."""
     screen = console()
     screen.print()
     show_table(screen, results.table_rows())
     if results.results.comparisons:
         screen.print()
         show_table(screen, results.comparison_rows(), left=2)
+    if results.recovered:
+        screen.print()
+        show_table(screen, results.recovered_rows(), left=2)
     screen.print()
     for line in results.legend:
         screen.print(line)
     screen.print()
-    screen.print(f"{'Table:':9}{folder / 'table.md'}")
-    screen.print(f"{'Figures:':9}{folder / 'family.json'}")
+    screen.print(f"{'Table:':9}{table}")
+    screen.print(f"{'Figures:':9}{figures}")
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@
 
 from limbeck.evaluation.latency import latency_ms
 from limbeck.evaluation.pair_scores import ScoredPairs, read_pair_scores, write_pair_scores
+from limbeck.evaluation.pair_seeds import RepeatedPairs, pair_family_results
 from limbeck.evaluation.pair_systems import PairSetScores, SystemScores, evaluate_pair_sets
 from limbeck.evaluation.pairs import choose_threshold, evaluate_binary, evaluate_graded
 from limbeck.evaluation.results import Comparison, Estimate, Latency, Results, SystemResult
@@ -38,6 +39,7 @@ __all__ = [
     "PairSetScores",
     "QueryDifference",
     "Repeated",
+    "RepeatedPairs",
     "Results",
     "RunMetrics",
     "ScoredPairs",
@@ -58,6 +60,7 @@ __all__ = [
     "largest_changes",
     "latency_ms",
     "mean_metrics",
+    "pair_family_results",
     "paired_t_test",
     "parse_metric",
     "query_differences",

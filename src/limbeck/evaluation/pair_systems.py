@@ -70,6 +70,12 @@ class PairSetScores:
         """How many test pairs there are."""
         return len(np.asarray(self.test_labels))
 
+    def same_pairs(self, other: PairSetScores) -> bool:
+        """Whether another set has the same labels in the same order, as far as labels can tell."""
+        return np.array_equal(self.dev_labels, other.dev_labels) and np.array_equal(
+            self.test_labels, other.test_labels
+        )
+
     def metrics(self, system: str) -> dict[str, PairMetric]:
         """The metrics of one system on the test pairs.
 

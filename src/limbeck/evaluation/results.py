@@ -307,6 +307,11 @@ class Results:
             raise InputError(error.problem, path=path, expected=error.expected, remedy=_REMEDY) from error
 
 
+def plural(unit: Unit) -> str:
+    """Several of what is answered."""
+    return {"query": "queries", "pair": "pairs"}[unit]
+
+
 def format_value(value: float) -> str:
     """A metric to three decimals; a dash for NaN."""
     if math.isnan(value):

@@ -9,8 +9,9 @@ that it has on average.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,14 +19,18 @@ from typing import Any
 import numpy as np
 
 from limbeck.errors import InputError
+from limbeck.evaluation.measurements import Recovered
 from limbeck.evaluation.results import (
     Comparison,
     Latency,
     Results,
     SystemResult,
+    Unit,
     format_interval,
     format_p,
+    format_value,
     markdown_table,
+    plural,
     signed,
 )
 from limbeck.evaluation.retrieval import RunMetrics
@@ -100,6 +105,7 @@ class FamilyResults:
         by_seed: variant and metric to the mean over the queries, a value a seed, in the order of `seeds`.
         agreeing: for each comparison, in how many seeds the difference has the sign that it has on average.
         notes: what a reader of the table should know, a sentence each.
+        recovered: how much of a distance to a teacher is recovered, for those for which it was asked.
     """
 
     name: str
@@ -108,6 +114,7 @@ class FamilyResults:
     by_seed: Mapping[str, Mapping[str, Sequence[float]]]
     agreeing: Sequence[int]
     notes: Sequence[str] = field(default=())
+    recovered: Sequence[Recovered] = field(default=())
 
     def table_rows(self) -> list[list[str]]:
         """A heading, then a row a system, as `Results.table_rows`."""
@@ -132,18 +139,32 @@ class FamilyResults:
             )
         return rows
 
+    def recovered_rows(self) -> list[list[str]]:
+        """A heading, then a row for each share of a distance that is recovered."""
+        rows = [["Student", "Baseline", "Teacher", "Metric", "Recovered"]]
+        for one in self.recovered:
+            share = format_value(one.share.value) + format_interval(one.share)
+            rows.append([one.student, one.baseline, one.teacher, one.metric, share])
+        return rows
+
     @property
     def legend(self) -> list[str]:
         """How to read the tables, a sentence each."""
-        lines = ["In brackets: 95 % bootstrap intervals over the queries."]
+        items = plural(self.results.unit)
+        lines = [f"In brackets: 95 % bootstrap intervals over the {items}."]
         if len(self.seeds) > 1:
             seeds = ", ".join(map(str, self.seeds))
             lines.insert(0, f"Means over the seeds {seeds}, ± the standard deviation over them.")
         if self.results.comparisons:
             lines.append(
-                "p: paired randomisation test over the queries, two-sided, on each query's mean over the "
-                "seeds; corrected by Holm's method over each metric. Better, worse, equal: queries. "
+                f"p: {_TESTS[self.results.unit]}; corrected by Holm's method over each metric. "
+                f"Better, worse, equal: {items}. "
                 "Seeds: in how many of them the difference has the same sign."
+            )
+        if self.recovered:
+            lines.append(
+                "Recovered: the share that the student has gone of the distance from the baseline to the "
+                "teacher; without an interval where there may be no distance."
             )
         return [*lines, *self.notes]
 
@@ -158,6 +179,7 @@ class FamilyResults:
                 for name, metrics in self.by_seed.items()
             },
             "agreeing": list(self.agreeing),
+            **({"recovered": [_share(one) for one in self.recovered]} if self.recovered else {}),
             "notes": list(self.notes),
         }
 
@@ -166,6 +188,8 @@ class FamilyResults:
         blocks = [f"# {self.name}", self.results.to_markdown()]
         if self.results.comparisons:
             blocks += ["## Comparisons", markdown_table(self.comparison_rows())]
+        if self.recovered:
+            blocks += ["## Recovered of the distance to the teacher", markdown_table(self.recovered_rows())]
         return "\n\n".join([*blocks, *self.legend]) + "\n"
 
     def write(self, json_path: Path, markdown_path: Path) -> None:
@@ -174,6 +198,21 @@ class FamilyResults:
         for path, content in ((json_path, text), (markdown_path, self.to_markdown())):
             with atomic_path(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
+
+
+_TESTS: Mapping[Unit, str] = {
+    "query": "paired randomisation test over the queries, two-sided, on each query's mean over the seeds",
+    "pair": (
+        "over the pairs, two-sided: the shifted bootstrap of the mean over the seeds; for accuracy the "
+        "paired randomisation test on each pair's mean over the seeds"
+    ),
+}
+
+
+def _share(one: Recovered) -> dict[str, Any]:
+    """As JSON values, which know no NaN."""
+    values = {key: None if math.isnan(value) else value for key, value in asdict(one.share).items()}
+    return {**asdict(one), "share": values}
 
 
 def family_results(

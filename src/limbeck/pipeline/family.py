@@ -2,7 +2,8 @@
 
     DIR/VARIANT/seed-N     a usual run folder each, so that `limbeck search` works there
     DIR/scores.sqlite      the teacher's scores of them all
-    DIR/family.json, table.md
+    DIR/family.json, table.md                 over a corpus
+    DIR/family-pairs.json, table-pairs.md     over labelled pairs
 
 Variants come in the order of the family, all with the first seed before any with the next: a family that is
 stopped half-way has compared them all as soon as it can.
@@ -11,32 +12,23 @@ stopped half-way has compared them all as soon as it can.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from limbeck.data.formats.qrels import read_qrels
-from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError, LimbeckError
-from limbeck.evaluation import (
-    FamilyResults,
-    Latency,
-    Repeated,
-    Results,
-    RunMetrics,
-    SystemResult,
-    evaluate_run,
-    family_results,
-)
+from limbeck.evaluation import FamilyResults
+from limbeck.pipeline.family_pairs import PairMeasures
+from limbeck.pipeline.family_retrieval import RetrievalMeasures
 from limbeck.pipeline.folder import RunFolder, lock_of
 from limbeck.pipeline.progress import Progress, Silent
 from limbeck.pipeline.run import Run, check_recipe, run_stages, stage_keys
 from limbeck.pipeline.stages import stages_of
-from limbeck.pipeline.systems import INDEPENDENT, student_name, system_names
+from limbeck.recipes import Recipe
 from limbeck.recipes.family import Family, Member
 
-RESULTS, TABLE, SCORES = "family.json", "table.md", "scores.sqlite"
+SCORES = "scores.sqlite"
 #: Made before anything else: by it the folder of a family is known.
 _LOCK = ".family.lock"
 
@@ -53,28 +45,47 @@ class VariantFailedError(LimbeckError):
         super().__init__(f"the variant '{member.variant}' with seed {member.seed} fails: {error}")
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What the table needs of the runs.
+class Measures(Protocol):
+    """How the runs of a family are measured: over a corpus, or over labelled pairs."""
 
-    Attributes:
-        metrics: variant to its runs, in the order of the seeds.
-        latency_ms: variant to the times of those that were timed.
-        judged_by: fingerprint of the judgements, and the run that has them first; empty before that.
-        independent: systems that owe nothing to the student, of the first run that has them.
-        machine: of the first run.
-    """
+    @property
+    def files(self) -> tuple[str, str]:
+        """Names of the figures (JSON) and of the table (Markdown) in the folder of the family."""
+        ...
 
-    metrics: dict[str, list[RunMetrics]] = field(default_factory=dict)
-    latency_ms: dict[str, list[Latency]] = field(default_factory=dict)
-    judged_by: dict[str, Member] = field(default_factory=dict)
-    independent: dict[str, tuple[SystemResult, Member]] = field(default_factory=dict)
-    machine: dict[str, str] = field(default_factory=dict)
+    @property
+    def independent(self) -> tuple[str, ...]:
+        """Systems that owe nothing to the student, which have rows of their own."""
+        ...
+
+    def systems(self, recipe: Recipe) -> tuple[str, ...]:
+        """Names of what a run measures."""
+        ...
+
+    def student(self, recipe: Recipe) -> str:
+        """The system that a run is for."""
+        ...
+
+    def read(self, member: Member, system: str, folder: Path) -> None:
+        """Reads what a finished run left; `system` stands for it, and `folder` is the family's."""
+        ...
+
+    def table(self, family: Family, notes: list[str]) -> FamilyResults:
+        """The variants side by side, once all runs are read."""
+        ...
+
+
+def measures_of(recipe: Recipe) -> list[Measures]:
+    """How the runs of a recipe are measured: a table for the corpus, one for the pairs, where it has them."""
+    return [
+        *([RetrievalMeasures()] if recipe.data is not None else []),
+        *([PairMeasures()] if recipe.pairs else []),
+    ]
 
 
 def run_family(
     family: Family, folder: Path, progress: Progress | None = None, *, anyway: bool = False
-) -> FamilyResults:
+) -> list[FamilyResults]:
     """Brings the folder of a family up to date and compares its variants.
 
     Args:
@@ -84,7 +95,7 @@ def run_family(
         anyway: goes on with a teacher that the audit finds no better than the student's start.
 
     Returns:
-        The table, which lies in `family.json` and `table.md` too.
+        A table for each way in which the runs are measured (`measures_of`); they lie in the folder, too.
 
     Raises:
         InputError: the folder holds something else, another process works in it, or a recipe would be
@@ -92,19 +103,19 @@ def run_family(
         VariantFailedError: a run fails; those before it stay.
 
     Example:
-        >>> run_family(load_family("losses.yaml"), Path("runs/losses")).table_rows()  # doctest: +SKIP
+        >>> run_family(load_family("losses.yaml"), Path("runs/losses"))[0].table_rows()  # doctest: +SKIP
     """
     progress = progress or Silent()
-    _check_names(family)
+    measures = measures_of(family.recipe)
+    _check_names(family, measures)
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_of(folder / _LOCK):
         _check_recipes(family, folder)
-        measured = _Measured()
         for number, member in enumerate(family.members, start=1):
             reused = _up_to_date(member, folder)
             if not reused:
-                _withdraw(folder)
+                _withdraw(folder, measures)
             title = f"{member.variant}, seed {member.seed}"
             progress.run(number, len(family.members), title, reused=reused)
             with _told_by(member):
@@ -112,15 +123,19 @@ def run_family(
                     _run(family, member, folder, Silent() if reused else progress, anyway),
                     stages_of(member.recipe),
                 )
-                _measure(family, member, folder, measured)
-        results = _compared(family, measured)
-        results.write(folder / RESULTS, folder / TABLE)
-    return results
+                for one in measures:
+                    one.read(member, _system(family, member, one), folder)
+        tables = []
+        for one in measures:
+            tables.append(one.table(family, list(_descriptions(family))))
+            tables[-1].write(*(folder / name for name in one.files))
+    return tables
 
 
-def _check_names(family: Family) -> None:
+def _check_names(family: Family, measures: Sequence[Measures]) -> None:
     """No variant takes the place of something else, and each has the system that it is to stand for."""
-    taken = next((name for name in family.variants if name in {*INDEPENDENT, RESULTS, TABLE, SCORES}), None)
+    names = {SCORES, *(name for one in measures for name in (*one.independent, *one.files))}
+    taken = next((name for name in family.variants if name in names), None)
     if taken is not None:
         raise InputError(
             f"a variant cannot be called '{taken}'",
@@ -128,13 +143,14 @@ def _check_names(family: Family) -> None:
             expected="another name than those of the table's other rows and of files",
         )
     for member in family.members:
-        system, names = _system(family, member), system_names(member.recipe)
-        if system not in names:
-            raise InputError(
-                f"systems.{member.variant}: its runs have no system '{system}'",
-                path=family.source,
-                expected=f"one of {', '.join(names)}",
-            )
+        for one in measures:
+            system, known = _system(family, member, one), one.systems(member.recipe)
+            if system not in known:
+                raise InputError(
+                    f"systems.{member.variant}: its runs have no system '{system}'",
+                    path=family.source,
+                    expected=f"one of {', '.join(known)}",
+                )
 
 
 def _check_folder(folder: Path) -> None:
@@ -174,9 +190,9 @@ def _up_to_date(member: Member, folder: Path) -> bool:
     return all(run.finished_key(name) == key for name, key in keys.items())
 
 
-def _withdraw(folder: Path) -> None:
-    """Removes the table, which is about to be out of date."""
-    for name in (RESULTS, TABLE):
+def _withdraw(folder: Path, measures: Sequence[Measures]) -> None:
+    """Removes the tables, which are about to be out of date."""
+    for name in (name for one in measures for name in one.files):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -192,57 +208,9 @@ def _run(family: Family, member: Member, folder: Path, progress: Progress, anywa
     )
 
 
-def _system(family: Family, member: Member) -> str:
+def _system(family: Family, member: Member, measures: Measures) -> str:
     """The system of a run that stands for its variant."""
-    return family.systems.get(member.variant, student_name(member.recipe))
-
-
-def _measure(family: Family, member: Member, folder: Path, measured: _Measured) -> None:
-    """Reads what a finished run left for the table."""
-    path, system = folder / member.folder, _system(family, member)
-    judgements = read_qrels(path / "qrels.tsv")
-    first = next(iter(measured.judged_by.items()), None)
-    if first is not None and first[0] != judgements.fingerprint:
-        raise InputError(
-            "its queries are not judged as those of the others are",
-            path=path / "qrels.tsv",
-            expected=f"the judgements of {folder / first[1].folder / 'qrels.tsv'}",
-            remedy="compare variants on the same test queries",
-        )
-    measured.judged_by.setdefault(judgements.fingerprint, member)
-    ranked = read_run(path / "runs" / f"{system}.trec")
-    values = evaluate_run(ranked, judgements, family.recipe.evaluation.metrics)
-    measured.metrics.setdefault(member.variant, []).append(values)
-    results = Results.read(path / "metrics.json")
-    timed = results.systems[system].latency_ms
-    measured.latency_ms.setdefault(member.variant, []).extend([] if timed is None else [timed])
-    for name in INDEPENDENT:
-        if name in results.systems:
-            measured.independent.setdefault(name, (results.systems[name], member))
-    if not measured.machine:
-        measured.machine.update(results.machine)
-
-
-def _compared(family: Family, measured: _Measured) -> FamilyResults:
-    independent = {
-        name: measured.independent[name][0] for name in INDEPENDENT if name in measured.independent
-    }
-    return family_results(
-        family.name,
-        family.seeds,
-        {name: Repeated(measured.metrics[name], measured.latency_ms[name]) for name in family.variants},
-        family.compare,
-        others=Results(independent, machine=measured.machine, recipe=family.recipe.content),
-        notes=[*_descriptions(family), _origins(measured.independent)],
-    )
-
-
-def _origins(independent: Mapping[str, tuple[SystemResult, Member]]) -> str:
-    """From which run each of the rows comes that are there once."""
-    by_run: dict[str, list[str]] = {}
-    for name, (_, member) in independent.items():
-        by_run.setdefault(f"{member.variant}, seed {member.seed}", []).append(name)
-    return "; ".join(f"{', '.join(names)}: of the run {run}" for run, names in by_run.items()) + "."
+    return family.systems.get(member.variant, measures.student(member.recipe))
 
 
 def _descriptions(family: Family) -> Iterator[str]:

@@ -42,6 +42,8 @@ class FamilyFile(BaseModel):
         variants: name to what it changes: keys of the recipe with dots between levels, as `--set` has them.
         compare: pairs of variants; null compares each with the first.
         systems: variant to the system of its runs that stands for it; the student where it is not named.
+        recovered: triples of variants (student, baseline, teacher): the share of the distance from baseline
+            to teacher that the student has gone. For recipes of pairs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,10 +55,12 @@ class FamilyFile(BaseModel):
     variants: dict[VariantName, dict[str, Any] | None] = Field(min_length=1)
     compare: tuple[tuple[str, str], ...] | None = None
     systems: dict[str, str] = {}
+    recovered: tuple[tuple[str, str, str], ...] = ()
 
     @model_validator(mode="after")
     def _names_of_variants(self) -> Self:
-        named = [*self.systems, *(name for pair in self.compare or () for name in pair)]
+        together = (*(self.compare or ()), *self.recovered)
+        named = [*self.systems, *(name for names in together for name in names)]
         unknown = next((name for name in named if name not in self.variants), None)
         if unknown is not None:
             raise ValueError(f"there is no variant '{unknown}', only {', '.join(self.variants)}")
@@ -66,6 +70,9 @@ class FamilyFile(BaseModel):
             raise ValueError(
                 f"compare: [{', '.join(twice)}] compares a variant with itself, or stands there twice"
             )
+        same = next((names for names in self.recovered if len(set(names)) < len(names)), None)
+        if same is not None:
+            raise ValueError(f"recovered: [{', '.join(same)}] must be three: student, baseline, teacher")
         return self
 
     @model_validator(mode="after")
@@ -114,6 +121,7 @@ class Family:
         variants: name to what it changes in the recipe.
         compare: pairs of variants.
         systems: variant to the system that stands for it, for those that name one.
+        recovered: triples of variants: student, baseline, teacher.
         members: the runs: all variants with the first seed, then with the next.
     """
 
@@ -124,6 +132,7 @@ class Family:
     variants: Mapping[str, Mapping[str, Any]]
     compare: tuple[tuple[str, str], ...]
     systems: Mapping[str, str]
+    recovered: tuple[tuple[str, str, str], ...]
     members: tuple[Member, ...]
 
 
@@ -151,6 +160,10 @@ def load_family(path: Path | str) -> Family:
         )
     file = _checked(content, path)
     recipe = load_recipe(file.recipe)
+    if file.recovered and not recipe.pairs:
+        raise InputError(
+            "recovered: the recipe has no pairs", path=path, expected="a recipe with the section 'pairs'"
+        )
     variants = {name: settings or {} for name, settings in file.variants.items()}
     seeds = file.seeds or (recipe.seed,)
     first = next(iter(variants))
@@ -162,6 +175,7 @@ def load_family(path: Path | str) -> Family:
         variants,
         tuple((name, first) for name in variants if name != first) if file.compare is None else file.compare,
         file.systems,
+        file.recovered,
         tuple(_members(path, file, recipe, seeds, variants)),
     )
 
@@ -210,3 +224,18 @@ def _require_same_measures(variant: Recipe, recipe: Recipe) -> None:
             "it changes the section 'evaluation', and could not be compared with the others",
             remedy="set `evaluation` in the recipe, for all variants alike",
         )
+    if (variant.data is None) != (recipe.data is None):
+        raise InputError(
+            "it takes the section 'data' away, or adds one, and could not be compared with the others"
+        )
+    if _measured_pairs(variant) != _measured_pairs(recipe):
+        raise InputError(
+            "it changes the sets of pairs that are measured, and could not be compared with the others",
+            remedy="set the files and the labels of a set in the recipe, for all variants alike",
+        )
+
+
+def _measured_pairs(recipe: Recipe) -> dict[str, object]:
+    """What is measured on, and not what is learnt: that may differ."""
+    learnt = {"train", "task", "swap", "neighbours", "random", "teacher"}
+    return {name: one.model_dump(exclude=learnt) for name, one in recipe.pairs.items()}

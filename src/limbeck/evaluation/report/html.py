@@ -12,7 +12,7 @@ from markupsafe import Markup
 from limbeck.evaluation.report import model, plots
 from limbeck.evaluation.report.model import CurvePoint, Report, Section
 from limbeck.evaluation.report.svg import THEME
-from limbeck.evaluation.results import format_interval, format_ms, format_p, format_value, signed
+from limbeck.evaluation.results import format_interval, format_ms, format_p, format_value, plural, signed
 from limbeck.evaluation.significance import paired_values
 
 
@@ -54,7 +54,7 @@ def to_html(report: Report, drawn: dict[str, Plot]) -> str:
         tiles=_tiles(report),
         summary=model.summary(report),
         comparisons=model.comparison_table(report),
-        units=model.plural(report.results.unit),
+        units=plural(report.results.unit),
         changes=[("Largest wins", wins), ("Largest losses", losses)],
         recipe=model.recipe_text(report),
     )

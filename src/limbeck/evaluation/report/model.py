@@ -17,6 +17,7 @@ from limbeck.evaluation.results import (
     format_ms,
     format_p,
     format_value,
+    plural,
     signed,
 )
 from limbeck.evaluation.retrieval import RunMetrics
@@ -280,11 +281,6 @@ def summary(report: Report) -> str:
         f"{format_interval(c)}, p\u00a0{format_p(c.p_holm, relation=True)}"
         f"{outcomes if c.wins + c.losses + c.ties else ''}."
     )
-
-
-def plural(unit: Unit) -> str:
-    """Several of what is answered."""
-    return {"query": "queries", "pair": "pairs"}[unit]
 
 
 def recipe_text(report: Report) -> str:
