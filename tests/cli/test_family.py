@@ -28,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
     module: Any = types.ModuleType("limbeck.pipeline.family")
 
-    def run_family(family: Any, folder: Path, progress: Any, *, anyway: bool) -> FamilyResults:
+    def run_family(family: Any, folder: Path, progress: Any, *, anyway: bool) -> list[FamilyResults]:
         raises = asked.pop()["raises"] if asked else None
         asked.append({"family": family, "folder": folder, "anyway": anyway})
         for number, member in enumerate(family.members, start=1):
@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         progress.stage(2, 9, "Mine candidates", reused=False)
         if raises:
             raise raises
-        return results()
+        return [results()]
 
     module.run_family = run_family
     monkeypatch.setitem(sys.modules, "limbeck.pipeline", types.ModuleType("limbeck.pipeline"))

@@ -41,17 +41,16 @@ def family(
     loaded = load_family(path)
     folder = out or Path("runs") / path.stem
     with packages_needed():
-        from limbeck.pipeline.family import measures_of, run_family  # noqa: PLC0415 - brings torch
+        from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
     with stoppable(folder, ["family", path, "--out", folder, *["--anyway"] * anyway]) as display:
         tables = run_family(loaded, folder, display, anyway=anyway)
-    for results, (figures, table) in zip(
-        tables, (one.files for one in measures_of(loaded.recipe)), strict=True
-    ):
-        _show(results, folder / figures, folder / table)
+    for results in tables:
+        _show(results, folder)
 
 
-def _show(results: FamilyResults, figures: Path, table: Path) -> None:
+def _show(results: FamilyResults, folder: Path) -> None:
     """A table, how to read it, and where it lies."""
+    figures, table = (folder / name for name in results.files)
     screen = console()
     screen.print()
     show_table(screen, results.table_rows())

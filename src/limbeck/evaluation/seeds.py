@@ -37,6 +37,12 @@ from limbeck.evaluation.retrieval import RunMetrics
 from limbeck.evaluation.significance import TIE, compare_systems, paired_values, system_result
 from limbeck.files import atomic_path
 
+#: By what is answered: a family over a corpus and over pairs has both.
+FILES: Mapping[Unit, tuple[str, str]] = {
+    "query": ("family.json", "table.md"),
+    "pair": ("family-pairs.json", "table-pairs.md"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
@@ -115,6 +121,11 @@ class FamilyResults:
     agreeing: Sequence[int]
     notes: Sequence[str] = field(default=())
     recovered: Sequence[Recovered] = field(default=())
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Names of the files in the folder of a family: the figures (JSON) and the page (Markdown)."""
+        return FILES[self.results.unit]
 
     def table_rows(self) -> list[list[str]]:
         """A heading, then a row a system, as `Results.table_rows`."""

@@ -128,7 +128,7 @@ def run_family(
         tables = []
         for one in measures:
             tables.append(one.table(family, list(_descriptions(family))))
-            tables[-1].write(*(folder / name for name in one.files))
+            tables[-1].write(*(folder / name for name in tables[-1].files))
     return tables
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from limbeck.errors import InputError
 from limbeck.evaluation import FamilyResults, PairSetScores, RepeatedPairs, Results, pair_family_results
+from limbeck.evaluation.seeds import FILES
 from limbeck.pipeline.pairs.evaluating import BACKBONE, BASELINE, COSINE, INTERACTION, PUBLISHED, TEACHER
 from limbeck.recipes import Recipe
 from limbeck.recipes.family import Family, Member
@@ -24,7 +25,7 @@ class PairMeasures:
     rows: dict[str, RepeatedPairs] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
 
-    files = "family-pairs.json", "table-pairs.md"
+    files = FILES["pair"]
     independent = BACKBONE, BASELINE, TEACHER
 
     def systems(self, recipe: Recipe) -> tuple[str, ...]:

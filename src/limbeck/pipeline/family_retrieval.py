@@ -19,6 +19,7 @@ from limbeck.evaluation import (
     evaluate_run,
     family_results,
 )
+from limbeck.evaluation.seeds import FILES
 from limbeck.pipeline.systems import INDEPENDENT, student_name, system_names
 from limbeck.recipes import Recipe
 from limbeck.recipes.family import Family, Member
@@ -42,7 +43,7 @@ class RetrievalMeasures:
     found: dict[str, tuple[SystemResult, Member]] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
 
-    files = "family.json", "table.md"
+    files = FILES["query"]
     independent = INDEPENDENT
 
     def systems(self, recipe: Recipe) -> tuple[str, ...]:
