@@ -98,10 +98,6 @@ def _encoders(model: SentenceTransformer, folder: Path, missing: dict[str, str])
     else:
         # Its own choice of precision: bfloat16 where the machine computes it.
         engines["openvino"] = _openvino(plain)
-    if find_spec("openvino") is not None and find_spec("nncf") is not None:
-        engines["openvino_int8"] = _openvino_int8(model, plain)
-    else:
-        missing["openvino_int8"] = "needs openvino and nncf"
     encoders |= {
         name: lambda texts, engine=engine: _mean_pooled(model, engine, texts)
         for name, engine in engines.items()
@@ -151,26 +147,12 @@ def _onnx(path: Path) -> Engine:
     return lambda arrays: session.run(None, arrays)[0]
 
 
-def _openvino(model: Any) -> Engine:
+def _openvino(path: Path) -> Engine:
     import openvino  # noqa: PLC0415
 
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = openvino.Core().compile_model(model, "CPU", threads)
+    compiled = openvino.Core().compile_model(path, "CPU", threads)
     return lambda arrays: compiled([arrays[name] for name in INPUTS])[0]
-
-
-def _openvino_int8(model: SentenceTransformer, plain: Path) -> Engine:
-    """Weights and activations in int8, calibrated on texts that are not measured."""
-    import nncf  # noqa: PLC0415
-    import openvino  # noqa: PLC0415
-
-    texts = passages(5000, seed=12345)[-64:]
-    batches = [model.preprocess([text]) for text in texts]
-    calibration = nncf.Dataset([[batch[name].numpy() for name in INPUTS] for batch in batches])
-    quantised = nncf.quantize(
-        openvino.Core().read_model(plain), calibration, model_type=nncf.ModelType.TRANSFORMER
-    )
-    return _openvino(quantised)
 
 
 def _spearman(run: Encoder, path: Path) -> float:
