@@ -23,6 +23,15 @@ def test_a_key_that_comes_twice_is_an_error(tmp_path: Path):
         read_yaml(file)
 
 
+def test_yes_and_no_are_words_and_true_and_false_are_not(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text("yes: [yes, Yes]\nno: [NO, off]\nlanguage: no\nswap: true\nother: False\n")
+    content = {"yes": ["yes", "Yes"], "no": ["NO", "off"], "language": "no", "swap": True, "other": False}
+    assert read_yaml(file) == content
+    set_key(content, "yes=[on]")
+    assert content["yes"] == ["on"]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

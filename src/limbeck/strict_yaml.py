@@ -10,9 +10,19 @@ import yaml
 
 from limbeck.errors import InputError
 
+_BOOL = "tag:yaml.org,2002:bool"
+
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that comes twice, of which YAML would silently take the last."""
+    """Refuses a key that comes twice, of which YAML would silently take the last.
+
+    As in YAML 1.2, `yes`, `no`, `on` and `off` are words: keys of a prompt, answers of a model, Norwegian.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != _BOOL or first in "tTfF"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

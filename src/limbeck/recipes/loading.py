@@ -129,7 +129,7 @@ def _explained(
     )
     if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
         remedy = (
-            "put it in quotes; YAML reads words such as no, 12 and 2024-01-01 as something else than text"
+            "put it in quotes; YAML reads words such as true, 12 and 2024-01-01 as something else than text"
         )
     return (f"{place}: {message}" if place else message), None, remedy
 
