@@ -168,5 +168,8 @@ def test_keys_lists_what_a_recipe_can_say(runner: CliRunner) -> None:
     assert any(line.startswith("mining.depth: 16  # Candidates") for line in lines)
     assert any(line.startswith("data.kind: stdlib  # The embedded corpus") for line in lines)
     assert any(line.startswith("teacher.members[].kind: cross-encoder") for line in lines)
+    assert any(line.startswith("pairs.NAME.train: required") for line in lines)
+    assert any(line.startswith("pairs.NAME.teacher.members[].kind: llm") for line in lines)
+    assert not any(line.startswith("pairs.train") for line in lines)
     assert "student.pooling_start" in result.output
     assert "One of backbone, random." in result.output

@@ -14,7 +14,7 @@ from limbeck.data.formats.trec import write_run
 from limbeck.errors import InputError
 from limbeck.pipeline.teaching import _without_likely_positives
 from limbeck.teachers import ScoreCache, TeacherNotBetterError
-from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_recipe
+from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_recipe, write_corpus
 from tests.tiny_models import tiny_llm
 
 
@@ -193,6 +193,51 @@ def test_an_llm_that_cannot_be_asked_is_found_before_any_work(
     with pytest.raises(InputError, match=r"teacher\.members\.0: '!a' and '!b' begin with the same token '!'"):
         run_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"max_length": 600}, "max_length is 600, but .* reads 512 tokens"),
+        ({"max_length": 32}, "the prompt without query and passage takes"),
+        ({"load": {"dtype": "float99"}}, "no language model can be loaded"),
+    ],
+)
+def test_an_llm_that_does_not_fit_is_found_before_any_work(
+    tmp_path: Path, corpus: Path, tiny_encoder_path: Path, changes: dict[str, Any], problem: str
+):
+    recipe = tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(tiny_llm(tmp_path / "llm"), **changes))
+    with pytest.raises(InputError, match=rf"teacher\.members\.0: {problem}"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_an_encoder_is_no_llm(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
+    recipe = tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(tiny_encoder_path))
+    with pytest.raises(InputError, match=r"teacher\.members\.0: .*language model"):
+        run_recipe(recipe, tmp_path / "run")
+
+
+def test_shortened_passages_are_counted_in_a_note(tmp_path: Path, tiny_encoder_path: Path):
+    corpus = write_corpus(tmp_path / "corpus")
+    path = corpus / "corpus.jsonl"
+    passages = [json.loads(line) for line in path.read_text().splitlines()]
+    for passage in passages[:3]:
+        passage["text"] += " and a fish" * 40
+    path.write_text("".join(f"{json.dumps(passage)}\n" for passage in passages))
+    prompt = {"template": "{query}\n{passage}\nAnswer:", "yes": ["yes"], "no": ["no"]}
+    teacher = llm_teacher(tiny_llm(tmp_path / "llm"), prompt=prompt, max_length=100)
+    recipe = tiny_recipe(corpus, tiny_encoder_path, **teacher)
+    record = run_recipe(recipe, tmp_path / "run", until="teach", anyway=True)
+    for split, title in (("dev", "dev candidates: llm"), ("train", "training candidates")):
+        pairs = Rankings.open(tmp_path / "run" / "mine" / f"{split}.arrow").pairs()
+        count = len({pair for pair in pairs if pair[1] in {"p0", "p1", "p2"}})
+        assert count > 0
+        assert f"{title}: passages shortened to fit the LLM's max_length: {count}" in record.notes
+    again = run_recipe(
+        tiny_recipe(corpus, tiny_encoder_path, **teacher, seed=1), tmp_path / "run", until="audit"
+    )
+    assert not any("dev candidates: llm: passages shortened" in note for note in again.notes)
 
 
 def test_prompts_that_a_recipe_refuses(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):

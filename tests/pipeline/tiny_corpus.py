@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from limbeck.pipeline import Run, RunFolder, Silent, run_stages, stages_of
+from limbeck.pipeline.progress import Advance
 from limbeck.recipes import Recipe, make_recipe
 
 TEXT = """
@@ -97,15 +99,20 @@ def tiny_recipe(corpus: Path, encoder: Path, **changes: Any) -> Recipe:
 
 
 class Record(Silent):
-    """Keeps which stages of a recipe were reused, and the notes."""
+    """Keeps which stages of a recipe were reused, how much there was of what, and the notes."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.stages = {stage.title: stage.name for stage in stages_of(recipe)}
         self.reused: dict[str, bool] = {}
+        self.tasks: dict[str, int | None] = {}
         self.notes: list[str] = []
 
     def stage(self, number: int, total: int, title: str, *, reused: bool) -> None:
         self.reused[self.stages[title]] = reused
+
+    def task(self, title: str, total: int | None) -> AbstractContextManager[Advance]:
+        self.tasks[title] = total
+        return super().task(title, total)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -249,7 +251,7 @@ RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
         (STDLIB + "evaluation: {metrics: []}\n", r"evaluation\.metrics"),
         (STDLIB + "seed: -1\n", "seed: input should be greater than or equal to 0"),
         (STDLIB + "seed: 4294967296\n", "seed: input should be less than 4294967296"),
-        (STDLIB + "language: no\n", "language: input should be a valid string.*put it in quotes"),
+        (STDLIB + "language: true\n", "language: input should be a valid string.*put it in quotes"),
         (
             STDLIB + "loss: {kind: d2llm, contrastive: 0, rank: 0, hard_easy: 0, in_batch: 0}\n",
             "every weight of the loss is 0",
@@ -369,3 +371,15 @@ def test_every_recipe_of_the_project_is_sound(path: Path):
 def test_reading_a_recipe_needs_no_torch():
     code = "import limbeck.recipes, sys; sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_prompt_is_written_as_its_page_says(folder: Path):
+    page = (REPOSITORY / "docs" / "llm-teachers.md").read_text(encoding="utf-8")
+    prompts = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "template:" in block]
+    assert len(prompts) == 2
+    for prompt in prompts:
+        member = textwrap.indent("kind: llm\nmodel: org/llm\n" + prompt, "      ")
+        recipe = load(folder, f"data: {{kind: stdlib}}\nteacher:\n  members:\n    -\n{member}")
+        assert recipe.teacher.members[0].question.yes in {("true",), ("yes",)}
+        written = load(folder, recipe_yaml(recipe))
+        assert written == recipe

@@ -12,6 +12,9 @@ from pydantic_core import PydanticUndefined
 
 from limbeck.recipes import Recipe, Section
 
+#: How the path to one of several sections goes on: a list, or a mapping whose names the user chooses.
+_MANY: dict[Any, str] = {tuple: "[]", dict: ".NAME"}
+
 
 def recipe_keys() -> Iterator[str]:
     """A line a key: its path, what it is by default, what it means."""
@@ -25,13 +28,13 @@ def _keys(section: type[Section], prefix: str) -> Iterator[str]:
         if not sections:
             yield _line(path, field)
         for kind in sections:
-            many = "[]" if get_origin(field.annotation) is tuple else ""
+            many = _MANY.get(get_origin(field.annotation), "")
             if "kind" in kind.model_fields:
                 yield f"{path}{many}.kind: {_kinds(kind)}" + _meaning(_summary(kind))
                 own = f"{path}{many}.kind:"
                 yield from (line for line in _keys(kind, f"{path}{many}.") if not line.startswith(own))
             else:
-                yield from _keys(kind, f"{path}.")
+                yield from _keys(kind, f"{path}{many}.")
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:

@@ -22,6 +22,7 @@ from limbeck.evaluation.report import require_extra
 from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
+from limbeck.pipeline.language_models import check_llm
 from limbeck.recipes import (
     BeirData,
     CorpusData,
@@ -30,14 +31,14 @@ from limbeck.recipes import (
     IrDatasetsData,
     JudgedQueries,
     LLMMember,
+    LLMSection,
+    PairLLMMember,
     Recipe,
 )
 from limbeck.students.dense.adapters import LoraSettings, add_adapters
 from limbeck.students.dense.backbone import pooling_module
 from limbeck.students.generative.model import load_generator
-from limbeck.teachers.llm.answers import answer_tokens
-from limbeck.teachers.llm.encoding import PromptEncoder
-from limbeck.teachers.llm.loading import load_tokenizer
+from limbeck.teachers.llm import Prompt
 
 #: Passages that are read to see how the corpus is written.
 SAMPLE = 200
@@ -146,21 +147,39 @@ def check_student(recipe: Recipe) -> None:
 
 
 def check_teacher(recipe: Recipe) -> None:
-    """The tokenizer of each language model is there, and it has tokens for yes and no."""
+    """Each language model of the teacher loads, and can be asked its question."""
     for number, member in enumerate(recipe.teacher.members):
         if isinstance(member, LLMMember):
-            if member.fine_tuning is not None:
-                _require("peft", f"teacher.members.{number}.fine_tuning", "lora")
-            try:
-                tokenizer = load_tokenizer(member.model)
-                answer_tokens(tokenizer, member.question)
-                PromptEncoder(tokenizer, member.question, max_length=member.max_length, chat=member.chat)
-            except InputError as error:
-                raise InputError(
-                    f"teacher.members.{number}: {error.problem}",
-                    expected=error.expected,
-                    remedy=error.remedy,
-                ) from error
+            _check_llm(
+                f"teacher.members.{number}",
+                member,
+                member.question,
+                recipe.device,
+                tuned=member.fine_tuning is not None,
+            )
+
+
+def check_pair_teachers(recipe: Recipe) -> None:
+    """As `check_teacher`, of the teachers of pairs."""
+    for name, one in recipe.pairs.items():
+        for number, member in enumerate(one.teacher.members):
+            if isinstance(member, PairLLMMember):
+                _check_llm(
+                    f"pairs.{name}.teacher.members.{number}",
+                    member,
+                    member.question_of(one.task),
+                    recipe.device,
+                    tuned=member.fine_tuning is not None,
+                )
+
+
+def _check_llm(place: str, member: LLMSection, prompt: Prompt, device: str | None, *, tuned: bool) -> None:
+    if tuned:
+        _require("peft", f"{place}.fine_tuning", "lora")
+    try:
+        check_llm(member, prompt, device)
+    except InputError as error:
+        raise InputError(f"{place}: {error.problem}", expected=error.expected, remedy=error.remedy) from error
 
 
 def check_device(recipe: Recipe) -> None:

@@ -33,6 +33,7 @@ from limbeck.pipeline.candidates import (
 )
 from limbeck.pipeline.folder import SCRATCH, link_or_copy, write_json
 from limbeck.pipeline.inventing import QUESTIONS, WRITER, asks_invented, corpus_data, takes_sentences
+from limbeck.pipeline.language_models import noting_shortened
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.teaching import CHUNK, model_teacher
 from limbeck.query_generation.cloze import without_sentences
@@ -134,9 +135,11 @@ def _judged_by_ranker(run: Run, questions: Sequence[Question], scratch: Path) ->
         found = mine_to(scratch / "candidates.arrow", miner, queries, wanted.depth, progress=advance)
     pairs = round_trip_pairs(left, found)
     teacher = _teacher(run, bm25)
+    title = f"looking for the passages again: {teacher.name}"
     with (
         ScoreCache(run.scores) as cache,
-        run.progress.task(f"looking for the passages again: {teacher.name}", len(pairs)) as advance,
+        noting_shortened(run, teacher, title),
+        run.progress.task(title, len(pairs)) as advance,
     ):
         scored = score_rankings(teacher, pairs, queries, view, cache, chunk=CHUNK, progress=advance)
     judged = drop_by_ranker(left, scored, rank=wanted.rank, min_probability=wanted.min_probability)

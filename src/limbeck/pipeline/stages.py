@@ -110,7 +110,7 @@ _PAIRS = (
         after=(pair_mining.STAGE,),
         settings=pair_teaching.teacher_settings,
         work=pair_teaching.prepare_teachers,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_pair_teachers),
     ),
     Stage(
         pair_teaching.AUDIT_STAGE,

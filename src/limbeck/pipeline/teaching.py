@@ -22,6 +22,7 @@ from limbeck.pipeline.candidates import (
     training_queries,
 )
 from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.language_models import noting_shortened, open_llm, tune_llm
 from limbeck.pipeline.ranking import own_candidates
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
@@ -59,7 +60,6 @@ from limbeck.teachers import (
     score_rankings,
     text_pairs,
 )
-from limbeck.teachers.llm import LLMTeacher, load_language_model
 from limbeck.teachers.llm import fine_tuning as llm_tuning
 
 #: Pairs scored and kept together: what a kill can cost, a few seconds of work.
@@ -115,17 +115,14 @@ def _fine_tune_llm(run: Run, member: LLMMember, tuning: LoRATuning, target: Path
     pairs = llm_tuning.labelled_pairs(
         candidate_lists(run, "train"), queries, run.dataset.training_view, judgements, settings
     )
-    llm_tuning.fine_tune_llm(
-        member.model,
-        pairs,
-        target,
+    tune_llm(
+        run,
+        member,
         member.question,
-        settings,
-        max_length=member.max_length,
-        chat=member.chat,
-        options=member.load,
-        device=run.recipe.device,
-        callbacks=[TrainerProgress(run.progress, "fine-tuning the LLM")],
+        pairs,
+        settings=settings,
+        folder=target,
+        title="fine-tuning the LLM",
     )
 
 
@@ -227,9 +224,11 @@ def _teach(run: Run, teacher: Teacher, candidates: Rankings, work: Path) -> None
 
 def _write_features(run: Run, teacher: Teacher, candidates: Rankings, work: Path) -> None:
     data, member = run.dataset, feature_teacher(teacher)
+    title = f"features of the training candidates: {member.name}"
     with (
         ScoreCache(run.scores) as cache,
-        run.progress.task(f"features of the training candidates: {member.name}", len(candidates)) as advance,
+        noting_shortened(run, member, title),
+        run.progress.task(title, len(candidates)) as advance,
     ):
         pairs = text_pairs(candidates, data.queries["train"], data.training_view)
         blocks = feature_blocks(member, pairs, cache, chunk=CHUNK, progress=advance)
@@ -283,6 +282,7 @@ def _scored(run: Run, teacher: Teacher, candidates: Rankings, split: str, title:
     passages = data.training_view if split == "train" else data.passages
     with (
         ScoreCache(run.scores) as cache,
+        noting_shortened(run, teacher, title),
         run.progress.task(title, len(candidates)) as advance,
     ):
         return score_rankings(
@@ -324,16 +324,10 @@ def model_teacher(
         model = load_cross_encoder(name, max_length=length, device=recipe.device)
         return CrossEncoderTeacher(model, max_length=length)
     if isinstance(member, LLMMember):
-        tuned = trained if member.fine_tuning else member.model
-        if tuned is None:
+        tuned = trained if member.fine_tuning is not None else None
+        if member.fine_tuning is not None and tuned is None:
             raise TypeError("an LLM that is not fine-tuned yet cannot be loaded")
-        return LLMTeacher(
-            load_language_model(tuned, device=recipe.device, options=member.load),
-            member.question,
-            max_length=member.max_length,
-            batch_size=member.batch_size,
-            chat=member.chat,
-        )
+        return open_llm(member, member.question, recipe.device, tuned)
     kind = BiEncoderTeacher if isinstance(member, BiEncoderMember) else LateInteractionTeacher
     return kind(load_backbone(member.model or recipe.backbone, recipe.max_length, recipe.device))
 

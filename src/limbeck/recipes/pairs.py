@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from limbeck.recipes.base import File, ModelName, Section
+from limbeck.recipes.teacher import LLMSection, LoRASection
 
 #: It names folders and columns, too.
 PairSetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
@@ -86,7 +87,21 @@ class PairBiEncoderMember(Section):
         return self
 
 
-PairMember = Annotated[PairCrossEncoderMember | PairBiEncoderMember, Field(discriminator="kind")]
+class PairLoRATuning(LoRASection):
+    """How an LLM learns from the labelled pairs."""
+
+    epochs: float = Field(3.0, gt=0)
+
+
+class PairLLMMember(LLMSection):
+    """A causal language model that is asked yes or no; by default the built-in question of the set's task."""
+
+    fine_tuning: PairLoRATuning | None = Field(None, description="null takes the model as it is.")
+
+
+PairMember = Annotated[
+    PairCrossEncoderMember | PairLLMMember | PairBiEncoderMember, Field(discriminator="kind")
+]
 
 
 class PairTeacherRecipe(Section):

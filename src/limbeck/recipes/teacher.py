@@ -10,6 +10,7 @@ from limbeck.recipes.base import File, ModelName, Section
 
 if TYPE_CHECKING:
     from limbeck.teachers.llm import Prompt
+    from limbeck.teachers.llm.prompts import Task
 
 
 class FineTuning(Section):
@@ -51,12 +52,10 @@ class PromptRecipe(Section):
         return Prompt(self.template, self.yes, self.no)
 
 
-class LoRATuning(Section):
-    """How an LLM learns from positives and mined negatives: low-rank adapters, published values."""
+class LoRASection(Section):
+    """How the adapters of an LLM learn: low rank, published values."""
 
-    steps: int = Field(300, ge=1, description="Steps of the optimiser.")
     batch_size: int = Field(16, ge=1, description="Pairs a step.")
-    negatives: int = Field(3, ge=1, description="Mined negatives a positive.")
     learning_rate: float = Field(1e-4, gt=0)
     rank: int = Field(8, ge=1, description="Of the adapters.")
     alpha: float = Field(8, gt=0, description="The adapters count alpha / rank.")
@@ -64,40 +63,61 @@ class LoRATuning(Section):
     checkpoint_every: int = Field(50, ge=1)
 
 
-class LLMMember(Section):
+class LoRATuning(LoRASection):
+    """How an LLM learns from positives and mined negatives."""
+
+    steps: int = Field(300, ge=1, description="Steps of the optimiser.")
+    negatives: int = Field(3, ge=1, description="Mined negatives a positive.")
+
+
+class LLMSection(Section):
     """A causal language model that is asked yes or no; the built-in question unless `prompt` is given."""
 
     kind: Literal["llm"]
     model: ModelName
-    task: Literal["asymmetric", "symmetric"] = Field(
-        "asymmetric", description="Does the passage answer the query, or do two texts say the same thing."
-    )
     language: Literal["en", "zh"] = Field("en", description="Of the built-in question.")
     prompt: PromptRecipe | None = None
     chat: Literal["auto", "never"] = Field(
         "auto", description="Whether the question goes into the tokenizer's chat template, if it has one."
     )
-    max_length: int = Field(512, ge=32, description="Tokens of question, query and passage together.")
+    max_length: int = Field(512, ge=32, description="Tokens of question and both texts together.")
     batch_size: int = Field(32, ge=1, description="Passages a forward pass.")
     load: dict[str, Any] = Field(
         {},
         description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",
     )
-    fine_tuning: LoRATuning | None = Field(None, description="null takes the model as it is.")
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        said = sorted({"task", "language"} & self.model_fields_set)
+        # At its default a key may stand beside a prompt: a recipe is written with every default.
+        said = [
+            key
+            for key in ("language", "task")
+            if key in self.model_fields_set and getattr(self, key) != type(self).model_fields[key].default
+        ]
         if self.prompt is not None and said:
             raise ValueError(f"`{said[0]}` chooses a built-in question, and `prompt` gives another: keep one")
         return self
 
+    def question_of(self, task: Task) -> Prompt:
+        """What is asked about the pairs of a task."""
+        from limbeck.teachers.llm import PROMPTS  # noqa: PLC0415
+
+        return PROMPTS[task, self.language] if self.prompt is None else self.prompt.question
+
+
+class LLMMember(LLMSection):
+    """A causal language model that is asked yes or no; the built-in question unless `prompt` is given."""
+
+    task: Literal["asymmetric", "symmetric"] = Field(
+        "asymmetric", description="Does the passage answer the query, or do two texts say the same thing."
+    )
+    fine_tuning: LoRATuning | None = Field(None, description="null takes the model as it is.")
+
     @property
     def question(self) -> Prompt:
         """What is asked."""
-        from limbeck.teachers.llm import PROMPTS  # noqa: PLC0415
-
-        return PROMPTS[self.task, self.language] if self.prompt is None else self.prompt.question
+        return self.question_of(self.task)
 
 
 class BiEncoderMember(Section):

@@ -57,6 +57,15 @@ def test_a_query_that_leaves_no_room():
         PromptEncoder(byte_bpe_tokenizer(), PROMPT, max_length=wanted - 1).encode([(query, "cat " * 30)])
 
 
+def test_a_prompt_that_leaves_no_room_for_any_query():
+    prompt = Prompt("Query:{query}\nPassage:{passage}\nAnswer:", ("yes",), ("no",))
+    [(prefix, suffix)] = PromptEncoder(TOKENIZERS["bytes"], prompt, max_length=400).encode([("", "")])
+    fixed = len(prefix) + len(suffix)
+    with pytest.raises(InputError, match=f"without query and passage takes {fixed} tokens of {fixed}"):
+        PromptEncoder(TOKENIZERS["bytes"], prompt, max_length=fixed)
+    assert PromptEncoder(TOKENIZERS["bytes"], prompt, max_length=fixed + 1).encode([("", "")])
+
+
 def test_special_tokens_in_texts_are_text():
     tokenizer = byte_bpe_tokenizer(chat=True)
     special = tokenizer.convert_tokens_to_ids("<|end|>")

@@ -29,6 +29,7 @@ from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.pair_scoring import PairScorer
 from limbeck.students.dense.retriever import STUDENT
 from limbeck.students.dense.student import DenseStudent
+from limbeck.teachers import Teacher
 
 #: The systems by name: rows of the table, keys of `metrics.json`, `scores/SET/NAME.tsv`.
 BACKBONE, BASELINE = "backbone", "backbone-fine-tuned"
@@ -133,11 +134,13 @@ class PairSystem:
         score: of first and second texts, all that it takes from the texts on.
         encode: vectors of first and second texts, where texts are encoded one by one; None for a teacher.
         compare: scores of vectors; None for a teacher.
+        teacher: itself, whose scores are cached; None for all others.
     """
 
     score: Callable[[Texts, Texts], Scores]
     encode: Callable[[Texts, Texts], tuple[Vectors, Vectors]] | None = None
     compare: Callable[[Vectors, Vectors], Scores] | None = None
+    teacher: Teacher | None = None
 
 
 def evaluation_settings(recipe: Recipe) -> object:
@@ -172,7 +175,8 @@ def pair_systems(run: Run, name: str) -> dict[str, PairSystem]:
         COSINE: _decomposed(scorer.encode, _cosine),
         INTERACTION: _decomposed(scorer.encode, probability),
         TEACHER: PairSystem(
-            lambda first, second: np.asarray(expit(teacher.score(list(zip(first, second, strict=True)))))
+            lambda first, second: np.asarray(expit(teacher.score(list(zip(first, second, strict=True))))),
+            teacher=teacher,
         ),
     }
 
@@ -205,10 +209,9 @@ def system_scores(run: Run, name: str, systems: dict[str, PairSystem]) -> dict[s
         first, second = split_texts(run, name, split)
         with run.progress.task(f"{name}: {split} pairs", len(systems)) as advance:
             for system, scorer in systems.items():
-                if scorer.compare is None:
-                    teacher = open_pair_teacher(run, name)
+                if scorer.teacher is not None:
                     pairs = list(zip(first, second, strict=True))
-                    logits = scored(run, teacher, pairs, f"{name}: {split} pairs: {system}")
+                    logits = scored(run, scorer.teacher, pairs, f"{name}: {split} pairs: {system}")
                     found[system][split] = np.asarray(expit(logits))
                 else:
                     found[system][split] = scorer.score(first, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from limbeck.encoders import load_cross_encoder
 from limbeck.files import atomic_folder
 from limbeck.pipeline.candidates import file_stamps
 from limbeck.pipeline.folder import SCRATCH
+from limbeck.pipeline.language_models import open_llm, tune_llm
 from limbeck.pipeline.pairs.mining import PairLists
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
-from limbeck.recipes import PairBiEncoderMember, PairCrossEncoderMember, PairMember
+from limbeck.recipes import PairBiEncoderMember, PairCrossEncoderMember, PairLLMMember, PairMember
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.pair_training import LabelledPairs, fine_tune_on_labels
 from limbeck.students.dense.training import TrainingSettings
 from limbeck.teachers import BiEncoderTeacher, CrossEncoderTeacher, Teacher
+from limbeck.teachers.llm.fine_tuning import LabelledPair, LoRATuning
 from limbeck.teachers.pair_fine_tuning import PairFineTuning, fine_tune_on_pairs
 
 MODEL = "model"
@@ -25,7 +28,8 @@ MODEL = "model"
 
 def member_stamps(member: PairMember) -> object:
     """The files that a member starts from; of a name on the hub there are none."""
-    return file_stamps(*(Path(name) for name in (member.model, member.fine_tuning.base) if name is not None))
+    base = None if isinstance(member, PairLLMMember) else member.fine_tuning.base
+    return file_stamps(*(Path(name) for name in (member.model, base) if name is not None))
 
 
 def make_member(run: Run, name: str, member: PairMember, lists: PairLists, folder: Path) -> None:
@@ -33,6 +37,8 @@ def make_member(run: Run, name: str, member: PairMember, lists: PairLists, folde
     if isinstance(member, PairCrossEncoderMember):
         if member.model is None:
             _make_cross_encoder(run, name, member, lists, folder)
+    elif isinstance(member, PairLLMMember):
+        _tune_llm(run, name, member, lists, folder)
     elif member.fine_tuned:
         _make_bi_encoder(run, name, member, lists, folder)
 
@@ -44,6 +50,9 @@ def open_member(run: Run, name: str, member: PairMember, folder: Path) -> Teache
         length = member.max_length
         model = load_cross_encoder(member.model or folder / MODEL, max_length=length, device=recipe.device)
         return CrossEncoderTeacher(model, max_length=length)
+    if isinstance(member, PairLLMMember):
+        tuned = None if member.fine_tuning is None else folder / MODEL
+        return open_llm(member, member.question_of(recipe.pairs[name].task), recipe.device, tuned)
     place = str(folder / MODEL) if member.fine_tuned else member.model or recipe.backbone
     encoder = load_backbone(place, recipe.max_length, recipe.device)
     return BiEncoderTeacher(encoder, symmetric=recipe.pairs[name].task == "symmetric")
@@ -61,6 +70,24 @@ def _make_cross_encoder(
         PairFineTuning(**options, max_length=member.max_length, seed=run.recipe.seed),
         device=run.recipe.device,
         callbacks=[TrainerProgress(run.progress, f"{name}: fine-tuning the cross-encoder")],
+    )
+
+
+def _tune_llm(run: Run, name: str, member: PairLLMMember, lists: PairLists, folder: Path) -> None:
+    tuning = member.fine_tuning
+    if tuning is None:
+        return
+    pairs = list(map(LabelledPair, *lists.labelled(), lists.targets.tolist()))
+    options = tuning.model_dump(exclude={"epochs"})
+    steps = math.ceil(tuning.epochs * len(pairs) / tuning.batch_size)
+    tune_llm(
+        run,
+        member,
+        member.question_of(run.recipe.pairs[name].task),
+        pairs,
+        settings=LoRATuning(**options, steps=steps, seed=run.recipe.seed),
+        folder=folder,
+        title=f"{name}: fine-tuning the LLM",
     )
 
 

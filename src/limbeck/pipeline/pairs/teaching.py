@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from limbeck.data import write_pair_features
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.folder import write_json
+from limbeck.pipeline.language_models import noting_shortened
 from limbeck.pipeline.pairs.members import make_member, member_stamps, open_member
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
 from limbeck.pipeline.pairs.reading import open_pairs, targets
@@ -159,7 +160,11 @@ def open_pair_teacher(run: Run, name: str) -> Teacher:
 def scored(run: Run, teacher: Teacher, pairs: Sequence[Pair], title: str) -> NDArray[np.float64]:
     """A teacher's scores (pairs,), chunk by chunk through the cache."""
     found = [np.zeros(0)]
-    with ScoreCache(run.scores) as cache, run.progress.task(title, len(pairs)) as advance:
+    with (
+        ScoreCache(run.scores) as cache,
+        noting_shortened(run, teacher, title),
+        run.progress.task(title, len(pairs)) as advance,
+    ):
         for start in range(0, len(pairs), CHUNK):
             found.append(score_pairs(teacher, pairs[start : start + CHUNK], cache))
             advance(len(found[-1]))

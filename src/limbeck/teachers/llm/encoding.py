@@ -40,7 +40,8 @@ class PromptEncoder:
         shortened: how many passages were shortened so far.
 
     Raises:
-        InputError: the chat template loses a placeholder, or nothing follows the passage.
+        InputError: the chat template loses a placeholder, nothing follows the passage, or the fixed texts
+            alone are `max_length` tokens or more.
     """
 
     def __init__(self, tokenizer: Any, prompt: Prompt, *, max_length: int, chat: Chat = "auto") -> None:
@@ -61,6 +62,12 @@ class PromptEncoder:
                 "the template ends with the passage",
                 expected="what leads to the answer, such as a question and 'Answer:'",
                 remedy="end the template with it, so that a long passage does not cut it off",
+            )
+        fixed_length = len(self._head) + len(self._middle) + len(self._tail)
+        if fixed_length >= max_length:
+            raise InputError(
+                f"the prompt without query and passage takes {fixed_length} tokens of {max_length}",
+                remedy="set the teacher's max_length to that and what query and passage need",
             )
 
     def _ids(self, texts: Sequence[str], **options: object) -> list[list[int]]:

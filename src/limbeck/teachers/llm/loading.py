@@ -104,7 +104,8 @@ def load_language_model(
     loading: Any = AutoModelForCausalLM.from_pretrained
     try:
         loaded, info = loading(base, output_loading_info=True, **chosen)
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+    # An unknown dtype is looked up in torch, and not there.
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
         raise InputError(
             f"no language model can be loaded from '{base}' ({error})",
             expected="a folder with a causal language model, or the hub id of one",
