@@ -13,7 +13,6 @@ from limbeck.evaluation.retrieval import RunMetrics
 from limbeck.evaluation.significance import (
     against,
     bootstrap_interval,
-    bootstrap_statistic,
     compare_runs,
     compare_systems,
     estimate_run,
@@ -189,11 +188,3 @@ def test_a_system_gets_an_estimate_a_metric():
     result = system_result(metrics(0.5, 0.5))
     assert list(result.metrics) == ["nDCG@10"] == list(estimate_run(metrics(0.5, 0.5)))
     assert result.metrics["nDCG@10"].low == 0.5
-
-
-def test_a_statistic_of_pairs_gets_an_interval():
-    x = np.arange(50.0)
-    estimate = bootstrap_statistic(lambda a, b: float(np.corrcoef(a, b)[0, 1]), x, 2 * x + 1)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1, 1, 1))
-    undefined = bootstrap_statistic(lambda a: math.nan, x)
-    assert not undefined.has_interval

@@ -14,6 +14,7 @@ from limbeck.pipeline.family import measures_of, run_family
 from limbeck.pipeline.family_pairs import PairMeasures
 from limbeck.recipes.family import Family, load_family
 from tests.pipeline.pairs.tiny_pairs import pair_content, write_pairs
+from tests.pipeline.tiny_corpus import tiny_content
 
 SYSTEMS = ("backbone", "backbone-fine-tuned", "student-cosine", "student-interaction", "teacher")
 VARIANTS = {"d2llm": {}, "no-rank": {"pair_loss.rank": 0}, "baseline": {}}
@@ -181,3 +182,21 @@ def test_a_family_of_pairs_runs_from_the_sets_to_the_table(content: dict[str, An
         tmp_path / "out" / name / "seed-0" / "pair-teach" / "tiny.npy" for name in ("d2llm", "no-rank")
     )
     assert one.samefile(other)
+
+
+@pytest.mark.slow
+def test_a_family_over_a_corpus_and_pairs_has_a_table_of_each(
+    content: dict[str, Any], corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    both = tiny_content(corpus, tiny_encoder_path, teacher={"members": [{"kind": "bm25"}]})
+    family = write_family(
+        tmp_path / "files",
+        both | {"pairs": content["pairs"]},
+        variants={"branch-a-task": {}, "one-branch": {"student.branches": "shared"}},
+    )
+    tables = run_family(family, tmp_path / "out", anyway=True)
+    assert [table.results.unit for table in tables] == ["query", "pair"]
+    for table in tables:
+        assert {"branch-a-task", "one-branch", "teacher"} <= set(table.results.systems)
+        assert all((tmp_path / "out" / name).is_file() for name in table.files)
+        assert Results.read(tmp_path / "out" / table.files[0]).systems == table.results.systems

@@ -121,6 +121,12 @@ def compare_measurements(
     return comparisons
 
 
+def difference(first: Measurement, second: Measurement) -> Estimate:
+    """How much more the first has than the second, with the interval of the paired bootstrap."""
+    value = first.estimate.value - second.estimate.value
+    return percentile_interval(value, first.resampled - second.resampled)
+
+
 def agreeing(first: Measurement, second: Measurement) -> int:
     """In how many seeds the difference has the sign that it has on average; no difference is a sign, too."""
     differences = np.subtract(first.by_seed, second.by_seed)
@@ -184,11 +190,10 @@ def _tested(
     first: Measurement, second: Measurement, seed: int
 ) -> tuple[float, float, float, float, float, float, int, int, int]:
     """Difference, low, high, p-value, that of the t-test, the corrected one, wins, losses, ties."""
-    resampled = first.resampled - second.resampled
-    value = first.estimate.value - second.estimate.value
-    interval = percentile_interval(value, resampled)
+    interval = difference(first, second)
+    value = interval.value
     if first.right is None or second.right is None:
-        p_value = shifted_bootstrap_test(value, resampled)
+        p_value = shifted_bootstrap_test(value, first.resampled - second.resampled)
         return value, interval.low, interval.high, p_value, math.nan, p_value, 0, 0, 0
     differences = first.right - second.right
     p_value = randomisation_test(differences, seed=seed)

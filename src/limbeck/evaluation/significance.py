@@ -9,7 +9,7 @@ Everything that draws at random takes a seed and gives the same figures for the 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -295,39 +295,6 @@ def compare_systems(
 def against(baseline: str, runs: Mapping[str, RunMetrics]) -> list[tuple[str, str]]:
     """Every other system paired with the baseline, for `compare_systems`."""
     return [(name, baseline) for name in runs if name != baseline]
-
-
-def bootstrap_statistic(
-    statistic: Callable[..., float],
-    *samples: ArrayLike,
-    level: float = LEVEL,
-    resamples: int = 999,
-    seed: int = 0,
-) -> Estimate:
-    """A statistic of paired samples, such as a correlation, with its bootstrap percentile interval.
-
-    Args:
-        statistic: of arrays of shape (n,); NaN on a resample for which it is not defined (one class only).
-        samples: arrays of one length n, resampled together.
-        level: the confidence.
-        resamples: number of bootstrap samples; fewer than for means, since these are computed one at a time.
-        seed: of the resampling.
-
-    Returns:
-        Value, low and high; the ends are taken over the resamples for which the statistic is defined.
-    """
-    arrays = [np.asarray(sample) for sample in samples]
-    value, size = float(statistic(*arrays)), len(arrays[0])
-    if size < 2:
-        return Estimate(value)
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, size, size) for _ in range(resamples))
-    found = np.array([statistic(*(array[rows] for array in arrays)) for rows in draws])
-    defined = found[np.isfinite(found)]
-    if not len(defined):
-        return Estimate(value)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high))
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.evaluation import evaluate_binary, evaluate_graded
-from limbeck.evaluation.significance import bootstrap_statistic
+from limbeck.evaluation.measurements import difference, measure
+from limbeck.evaluation.pairs import PairMetric, binary_metrics, graded_metrics
 from limbeck.teachers.audit import Verdict
 from limbeck.teachers.pair_ensemble import Kind
 
@@ -78,20 +77,22 @@ def audit_pairs(
         InputError: one of them gives all pairs the same score, or all labels are equal.
     """
     metric = METRIC[kind]
-
-    def measured(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-        if kind == "graded":
-            return evaluate_graded(scores, labels, seed=seed)[metric].value
-        return evaluate_binary(scores, labels, threshold=0.0, seed=seed)[metric].value
-
-    mine, theirs = measured(teacher, targets), measured(start, targets)
-    difference = bootstrap_statistic(_DIFFERENCE[kind], teacher, start, targets, seed=seed)
+    found = measure(
+        {
+            name: [_metrics(scores, targets, kind)]
+            for name, scores in (("teacher", teacher), ("start", start))
+        },
+        len(targets),
+        seed=seed,
+    )
+    ahead = difference(found["teacher"][metric], found["start"][metric])
+    mine, theirs = (found[name][metric].estimate.value for name in ("teacher", "start"))
     verdict: Verdict = "not better"
-    if difference.value > 0:
-        verdict = "better" if difference.low > 0 else "unclear"
+    if ahead.value > 0:
+        verdict = "better" if ahead.low > 0 else "unclear"
     facts = (
         f"{name}: on {len(targets):,} dev pairs the teacher has {metric} {mine:.3f}, the student's start "
-        f"{theirs:.3f}: {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]."
+        f"{theirs:.3f}: {ahead.value:+.3f} [{ahead.low:+.3f}, {ahead.high:+.3f}]."
     )
     explanation = {
         "better": f"{facts} The teacher is better: there is something to distil.",
@@ -100,26 +101,11 @@ def audit_pairs(
         + "; ".join(f"({number}) {what}" for number, what in enumerate(_ADVICE, start=1))
         + ". With --anyway the run goes on all the same.",
     }[verdict]
-    return PairAudit(metric, mine, theirs, difference.low, difference.high, verdict, explanation)
+    return PairAudit(metric, mine, theirs, ahead.low, ahead.high, verdict, explanation)
 
 
-def _spearman_difference(first: Any, second: Any, labels: Any) -> float:
-    return _spearman(first, labels) - _spearman(second, labels)
-
-
-def _spearman(scores: Any, labels: Any) -> float:
-    from scipy.stats import rankdata  # noqa: PLC0415
-
-    mine, truth = rankdata(scores), rankdata(labels)
-    return float(np.corrcoef(mine, truth)[0, 1]) if np.ptp(mine) and np.ptp(truth) else np.nan
-
-
-def _precision_difference(first: Any, second: Any, labels: Any) -> float:
-    from sklearn.metrics import average_precision_score  # noqa: PLC0415
-
-    if not np.any(labels):
-        return np.nan  # a resample may hold no positive at all
-    return float(average_precision_score(labels, first) - average_precision_score(labels, second))
-
-
-_DIFFERENCE = {"graded": _spearman_difference, "binary": _precision_difference}
+def _metrics(scores: NDArray[np.float64], labels: NDArray[np.float64], kind: Kind) -> dict[str, PairMetric]:
+    # Average precision, which decides on classes, asks for no threshold.
+    return (
+        graded_metrics(scores, labels) if kind == "graded" else binary_metrics(scores, labels, threshold=0.0)
+    )
