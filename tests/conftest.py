@@ -9,6 +9,9 @@ import pytest
 
 from limbeck.errors import InputError
 
+#: Servers are asked by the client's tests and by the teacher's; nothing heavy is imported before they start.
+pytest_plugins = ["tests.servers.fixtures"]
+
 SHARED_DATASETS = Path(__file__).resolve().parents[2] / "shared" / "datasets"
 
 

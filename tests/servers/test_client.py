@@ -104,6 +104,7 @@ def test_it_stops_before_the_limit_and_counts_what_earlier_processes_spent(serve
     assert Ledger(tmp_path / "l.sqlite").spent("a").cost == 14
 
 
+@pytest.mark.slow
 def test_busy_and_broken_servers_are_asked_again_at_the_pace(start_server, monkeypatch):
     monkeypatch.setenv("TINY_KEY", "secret-1")
     paced = []

@@ -44,10 +44,9 @@ class TinyServer:
         """All that it was asked, with `status`, `text` and `under_way` (requests at once)."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    @property
-    def answered(self) -> list[str]:
-        """The prompts that it answered."""
-        return [request["text"] for request in self.requests if request["status"] == 200]
+    def answered(self, since: int = 0) -> list[str]:
+        """The prompts that it answered, of the requests from that number on."""
+        return [request["text"] for request in self.requests[since:] if request["status"] == 200]
 
 
 @contextmanager

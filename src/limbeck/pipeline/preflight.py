@@ -23,6 +23,7 @@ from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.language_models import check_llm
+from limbeck.pipeline.servers import endpoint_of
 from limbeck.recipes import (
     BeirData,
     CorpusData,
@@ -34,6 +35,7 @@ from limbeck.recipes import (
     LLMSection,
     PairLLMMember,
     Recipe,
+    ServerMember,
 )
 from limbeck.students.dense.adapters import LoraSettings, add_adapters
 from limbeck.students.dense.backbone import pooling_module
@@ -147,8 +149,11 @@ def check_student(recipe: Recipe) -> None:
 
 
 def check_teacher(recipe: Recipe) -> None:
-    """Each language model of the teacher loads, and can be asked its question."""
+    """Each language model of the teacher loads, and can be asked its question; servers can be asked."""
     for number, member in enumerate(recipe.teacher.members):
+        if isinstance(member, ServerMember):
+            _require("openai", f"teacher.members.{number}", "server")
+            _ = endpoint_of(member).key
         if isinstance(member, LLMMember):
             _check_llm(
                 f"teacher.members.{number}",

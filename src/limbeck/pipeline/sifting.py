@@ -35,6 +35,7 @@ from limbeck.pipeline.folder import SCRATCH, link_or_copy, write_json
 from limbeck.pipeline.inventing import QUESTIONS, WRITER, asks_invented, corpus_data, takes_sentences
 from limbeck.pipeline.language_models import noting_shortened
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.servers import announce_costs, server_teacher
 from limbeck.pipeline.teaching import CHUNK, model_teacher
 from limbeck.query_generation.cloze import without_sentences
 from limbeck.query_generation.filters import (
@@ -44,10 +45,10 @@ from limbeck.query_generation.filters import (
     drop_by_text,
     round_trip_pairs,
 )
-from limbeck.recipes import Bm25Member, Recipe, RunMember, Split
+from limbeck.recipes import Bm25Member, Recipe, RunMember, ServerMember, Split
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.generative.pseudo_queries import PseudoQueries
-from limbeck.teachers import BM25Teacher, ScoreCache, Teacher, score_rankings
+from limbeck.teachers import BM25Teacher, ScoreCache, Teacher, score_rankings, text_pairs
 
 #: Every written question with what became of it, and how many were dropped why.
 TABLE, COUNTS = "invented.parquet", "counts.json"
@@ -136,6 +137,7 @@ def _judged_by_ranker(run: Run, questions: Sequence[Question], scratch: Path) ->
     pairs = round_trip_pairs(left, found)
     teacher = _teacher(run, bm25)
     title = f"looking for the passages again: {teacher.name}"
+    announce_costs(run, [teacher], text_pairs(pairs, queries, view))
     with (
         ScoreCache(run.scores) as cache,
         noting_shortened(run, teacher, title),
@@ -161,6 +163,8 @@ def _teacher(run: Run, bm25: BM25) -> Teacher:
         return BM25Teacher(bm25)
     if member is None or isinstance(member, RunMember):
         raise TypeError(f"the recipe '{run.recipe.name}' has no ranker to filter by")
+    if isinstance(member, ServerMember):
+        return server_teacher(run, member, "filter")
     return model_teacher(run.recipe, member)
 
 

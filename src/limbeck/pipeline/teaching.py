@@ -25,6 +25,7 @@ from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.language_models import noting_shortened, open_llm, tune_llm
 from limbeck.pipeline.ranking import own_candidates
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.servers import announce_costs, server_teacher
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import (
     BiEncoderMember,
@@ -37,6 +38,8 @@ from limbeck.recipes import (
     Member,
     Recipe,
     RunMember,
+    ServerMember,
+    Split,
 )
 from limbeck.recipes.teacher import LoRATuning
 from limbeck.students.dense.backbone import load_backbone
@@ -47,6 +50,7 @@ from limbeck.teachers import (
     EnsembleTeacher,
     FineTuning,
     LateInteractionTeacher,
+    Pair,
     RunFileTeacher,
     ScoreCache,
     Teacher,
@@ -69,7 +73,11 @@ FEATURES = "features.npy"
 
 def teacher_settings(recipe: Recipe) -> object:
     """What the members of the teacher depend on, the files behind them included."""
-    return [recipe.teacher, _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]
+    members = tuple(
+        member.judging if isinstance(member, ServerMember) else member for member in recipe.teacher.members
+    )
+    teacher = recipe.teacher.model_copy(update={"members": members})
+    return [teacher, _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]
 
 
 def _stamps_of_members(recipe: Recipe) -> object:
@@ -141,6 +149,7 @@ def audit_teacher(run: Run, work: Path) -> None:
     judgements = data.judgements["dev"]
     candidates = candidate_lists(run, "dev")
     members = _members(run, "dev")
+    announce_costs(run, members, _known_pairs(run))
 
     def scored(teacher: Teacher) -> Rankings:
         return _scored(run, teacher, candidates, "dev", f"dev candidates: {teacher.name}")
@@ -162,6 +171,17 @@ def audit_teacher(run: Run, work: Path) -> None:
     write_json(work / "audit.json", report.to_dict() | written)
     if report.passed or run.anyway:
         run.progress.note(report.explanation)
+
+
+def _known_pairs(run: Run) -> Iterator[Pair]:
+    """All that the teacher is going to be asked, as far as it is known when it is audited."""
+    data = run.dataset
+    evaluated: list[Split] = ["dev", run.recipe.evaluation.split]
+    for split in dict.fromkeys(evaluated):
+        yield from text_pairs(candidate_lists(run, split), data.queries[split], data.passages)
+    if isinstance(run.recipe.student, DenseStudentRecipe):
+        for part in ("train", "easy"):
+            yield from text_pairs(candidate_lists(run, part), data.queries["train"], data.training_view)
 
 
 def teach_settings(recipe: Recipe) -> object:
@@ -205,7 +225,9 @@ def teach_own(run: Run, work: Path) -> None:
     Raises:
         TeacherNotBetterError: as `teach`.
     """
-    _teach(run, _audited(run), own_candidates(run), work)
+    teacher, candidates, data = _audited(run), own_candidates(run), run.dataset
+    announce_costs(run, [teacher], text_pairs(candidates, data.queries["train"], data.training_view))
+    _teach(run, teacher, candidates, work)
 
 
 def _audited(run: Run) -> Teacher:
@@ -302,6 +324,8 @@ def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
         return BM25Teacher(open_bm25(run))
     if isinstance(member, RunMember):
         return _run_file(run, member, split)
+    if isinstance(member, ServerMember):
+        return server_teacher(run, member)
     return model_teacher(recipe, member, run.folder / "teacher" / f"{member.kind}-{number}" / "model")
 
 

@@ -49,6 +49,7 @@ from limbeck.recipes.teacher import (
     LLMSection,
     Member,
     RunMember,
+    ServerMember,
 )
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "RunMember",
     "Section",
     "Seq2SeqWriterRecipe",
+    "ServerMember",
     "ServerWriterRecipe",
     "Split",
     "StdlibData",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from limbeck.recipes.base import File, ModelName, Section
+from limbeck.recipes.server import ServerSection
 
 if TYPE_CHECKING:
     from limbeck.teachers.llm import Prompt
@@ -70,22 +71,12 @@ class LoRATuning(LoRASection):
     negatives: int = Field(3, ge=1, description="Mined negatives a positive.")
 
 
-class LLMSection(Section):
-    """A causal language model that is asked yes or no; the built-in question unless `prompt` is given."""
+class AskedSection(Section):
+    """A model that is asked yes or no; the built-in question unless `prompt` is given."""
 
-    kind: Literal["llm"]
-    model: ModelName
     language: Literal["en", "zh"] = Field("en", description="Of the built-in question.")
     prompt: PromptRecipe | None = None
-    chat: Literal["auto", "never"] = Field(
-        "auto", description="Whether the question goes into the tokenizer's chat template, if it has one."
-    )
     max_length: int = Field(512, ge=32, description="Tokens of question and both texts together.")
-    batch_size: int = Field(32, ge=1, description="Passages a forward pass.")
-    load: dict[str, Any] = Field(
-        {},
-        description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",
-    )
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -106,6 +97,21 @@ class LLMSection(Section):
         return PROMPTS[task, self.language] if self.prompt is None else self.prompt.question
 
 
+class LLMSection(AskedSection):
+    """A causal language model that is asked yes or no; the built-in question unless `prompt` is given."""
+
+    kind: Literal["llm"]
+    model: ModelName
+    chat: Literal["auto", "never"] = Field(
+        "auto", description="Whether the question goes into the tokenizer's chat template, if it has one."
+    )
+    batch_size: int = Field(32, ge=1, description="Passages a forward pass.")
+    load: dict[str, Any] = Field(
+        {},
+        description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",
+    )
+
+
 class LLMMember(LLMSection):
     """A causal language model that is asked yes or no; the built-in question unless `prompt` is given."""
 
@@ -118,6 +124,37 @@ class LLMMember(LLMSection):
     def question(self) -> Prompt:
         """What is asked."""
         return self.question_of(self.task)
+
+
+class ServerMember(ServerSection, AskedSection):
+    """A language model on a server that speaks OpenAI's protocol and gives log-probabilities."""
+
+    kind: Literal["server"]
+    task: Literal["asymmetric", "symmetric"] = Field(
+        "asymmetric", description="Does the passage answer the query, or do two texts say the same thing."
+    )
+    api: Literal["chat", "completions"] = Field(
+        "chat", description="Whether the question is a user's turn, or text to go on with."
+    )
+    tokenizer: ModelName | None = Field(
+        None, description="Counts tokens for estimates and max_length; null guesses three bytes a token."
+    )
+    top_logprobs: int = Field(20, ge=2, le=20, description="Likeliest tokens that the server is asked for.")
+    options: dict[str, Any] = Field(
+        {}, description="Further keys of each request, such as chat_template_kwargs."
+    )
+
+    @property
+    def question(self) -> Prompt:
+        """What is asked."""
+        return self.question_of(self.task)
+
+    @property
+    def judging(self) -> Self:
+        """The member as far as its scores depend on it: without the server's place, pace and price."""
+        kept = {"model"}
+        ways = {name: field.default for name, field in ServerSection.model_fields.items() if name not in kept}
+        return self.model_copy(update=ways | {"url": ""})
 
 
 class BiEncoderMember(Section):
@@ -154,7 +191,13 @@ class RunMember(Section):
 
 
 Member = Annotated[
-    CrossEncoderMember | LLMMember | LateInteractionMember | BiEncoderMember | Bm25Member | RunMember,
+    CrossEncoderMember
+    | LLMMember
+    | ServerMember
+    | LateInteractionMember
+    | BiEncoderMember
+    | Bm25Member
+    | RunMember,
     Field(discriminator="kind"),
 ]
 

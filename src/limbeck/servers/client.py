@@ -13,7 +13,6 @@ Design facts:
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,7 +24,7 @@ from limbeck.errors import InputError
 from limbeck.servers.budget import Budget
 from limbeck.servers.endpoint import Answer, Endpoint, Messages, Request
 from limbeck.servers.pace import Pace
-from limbeck.servers.tokens import TokenCounter
+from limbeck.servers.tokens import TEMPLATE_TOKENS, TokenCounter
 
 try:
     import httpx2
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
-#: Tokens that a chat template puts around a message, generously.
-TEMPLATE_TOKENS = 16
 
 
 @dataclass
@@ -77,7 +74,7 @@ class ServerClient:
         self.endpoint = endpoint
         self.budget = budget or Budget()
         self.answers = 0
-        self._key = _key(endpoint)
+        self._key = endpoint.key
         self._counter = TokenCounter()
         self._loop = asyncio.new_event_loop()
         self._openai = openai.AsyncOpenAI(
@@ -280,16 +277,3 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
-
-
-def _key(endpoint: Endpoint) -> str:
-    if endpoint.api_key_env is None:
-        return "none"  # the library wants one; servers that need none ignore it
-    key = os.environ.get(endpoint.api_key_env, "").strip()
-    if not key:
-        raise InputError(
-            f"the environment variable {endpoint.api_key_env} is not set, which is to hold the key of "
-            f"{endpoint.url}",
-            remedy=f"export {endpoint.api_key_env}=…",
-        )
-    return key

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from limbeck.errors import InputError
 
 Api = Literal["chat", "completions"]
 Messages = Sequence[Mapping[str, str]]
@@ -36,6 +39,24 @@ class Endpoint:
     tokens_per_minute: float | None = None
     timeout_s: float = 60.0
     retries: int = 5
+
+    @property
+    def key(self) -> str:
+        """The key, from the environment; where none is needed, a word that servers ignore.
+
+        Raises:
+            InputError: the environment variable is not set.
+        """
+        if self.api_key_env is None:
+            return "none"
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise InputError(
+                f"the environment variable {self.api_key_env} is not set, which is to hold the key of "
+                f"{self.url}",
+                remedy=f"export {self.api_key_env}=…",
+            )
+        return key
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from limbeck.errors import InputError
 
 #: Bytes of a token where no tokenizer is known: English has four, Chinese three (one character), code fewer.
 BYTES_A_TOKEN = 3
+#: Tokens that a chat template puts around a message, generously.
+TEMPLATE_TOKENS = 16
 
 
 class TokenCounter:

@@ -2,7 +2,7 @@
 
     Rankings -> score_rankings(Teacher, ScoreCache) -> Rankings -> audit
 
-What needs torch is imported when it is first used, so that run files and BM25 work without it.
+What needs torch or openai is imported when it is first used, so that run files and BM25 work without it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from limbeck.teachers.base import (
     FeatureTeacher,
     Pair,
     PrefixTeacher,
+    StreamingTeacher,
     Teacher,
     probabilities,
 )
@@ -31,6 +32,7 @@ from limbeck.teachers.scoring import score_pairs, score_rankings
 
 if TYPE_CHECKING:
     from limbeck.teachers.fine_tuning import FineTuning, fine_tune_cross_encoder
+    from limbeck.teachers.server import ServerTeacher
 
 __all__ = [
     "Audit",
@@ -47,6 +49,8 @@ __all__ = [
     "PrefixTeacher",
     "RunFileTeacher",
     "ScoreCache",
+    "ServerTeacher",
+    "StreamingTeacher",
     "Teacher",
     "TeacherNotBetterError",
     "audit",
@@ -63,7 +67,10 @@ __all__ = [
 ]
 
 
+_HOMES = {"FineTuning": "fine_tuning", "fine_tune_cross_encoder": "fine_tuning", "ServerTeacher": "server"}
+
+
 def __getattr__(name: str) -> Any:  # PEP 562
-    if name in {"FineTuning", "fine_tune_cross_encoder"}:
-        return getattr(import_module("limbeck.teachers.fine_tuning"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"limbeck.teachers.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

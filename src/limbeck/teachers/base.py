@@ -10,7 +10,7 @@ from scipy.special import expit
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,6 +78,15 @@ class FeatureTeacher(Teacher, Protocol):
 
     def score_with_features(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """The scores (pairs,) and the features (pairs, dimension), in the order asked."""
+        ...
+
+
+@runtime_checkable
+class StreamingTeacher(Teacher, Protocol):
+    """A teacher whose scores come one by one and are dear: each is kept as soon as it is there."""
+
+    def scores_as_they_come(self, pairs: Sequence[Pair]) -> Generator[tuple[int, float]]:
+        """Places among the pairs, each once, and their scores, in any order."""
         ...
 
 

@@ -7,18 +7,27 @@ Design facts:
 - Within a block of many chunks the pairs go by passage: a teacher that encodes texts then meets each passage
   in one chunk, and not in as many as there are queries that it is a candidate of. For a teacher that reads a
   query once for all its passages they stay in the order of the queries.
+- Scores of a teacher that gives them one by one, such as a server, are committed one by one.
 - What a chunk asks twice, or the cache knows, is not scored again. A composite teacher's members are cached
   each for itself, so that trying other weights costs nothing.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limbeck.teachers.base import CompositeTeacher, Pair, PrefixTeacher, Teacher, check_scores
+from limbeck.teachers.base import (
+    CompositeTeacher,
+    Pair,
+    PrefixTeacher,
+    StreamingTeacher,
+    Teacher,
+    check_scores,
+)
 from limbeck.teachers.cache import score_key
 
 if TYPE_CHECKING:
@@ -96,12 +105,27 @@ def score_pairs(
     scores = np.full(len(distinct), np.nan) if cache is None else cache.get(keys)
     missing = np.flatnonzero(np.isnan(scores))
     if len(missing):
-        asked = [distinct[at] for at in missing]
-        scores[missing] = check_scores(teacher, asked, teacher.score(asked))
-        if cache is not None:
-            cache.put([keys[at] for at in missing], scores[missing])
+        asked, unknown = [distinct[at] for at in missing], [keys[at] for at in missing]
+        if cache is not None and isinstance(teacher, StreamingTeacher):
+            scores[missing] = _kept_as_they_come(teacher, asked, unknown, cache)
+        else:
+            scores[missing] = check_scores(teacher, asked, teacher.score(asked))
+            if cache is not None:
+                cache.put(unknown, scores[missing])
     score_of = dict(zip(distinct, scores.tolist(), strict=True))
     return np.array([score_of[pair] for pair in pairs], np.float64)
+
+
+def _kept_as_they_come(
+    teacher: StreamingTeacher, asked: Sequence[Pair], keys: Sequence[bytes], cache: ScoreCache
+) -> NDArray[np.float64]:
+    """The scores (pairs,), each committed by itself, so that a failure loses none that came before it."""
+    scores = np.full(len(asked), np.nan)
+    with closing(teacher.scores_as_they_come(asked)) as arriving:
+        for at, score in arriving:
+            scores[at : at + 1] = check_scores(teacher, asked[at : at + 1], np.array([score]))
+            cache.put(keys[at : at + 1], scores[at : at + 1])
+    return check_scores(teacher, asked, scores)
 
 
 def _reads_queries_once(teacher: Teacher) -> bool:

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.tiny_server import TinyServer, serving
-from tests.tiny_models import tiny_llm
+if TYPE_CHECKING:
+    from tests.servers.tiny_server import TinyServer
 
 
 @pytest.fixture(scope="session")
 def served_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny language model with a chat template."""
+    from tests.tiny_models import tiny_llm  # noqa: PLC0415  # torch only for tests that need it
+
     return tiny_llm(tmp_path_factory.mktemp("served") / "model", chat=True)
 
 
 @pytest.fixture(scope="session")
 def server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
     """A server whose model likes to say yes and no, and that refuses prompts with the word 'forbidden'."""
+    from tests.servers.tiny_server import serving  # noqa: PLC0415
+
     log = tmp_path_factory.mktemp("server") / "requests.jsonl"
     with serving(served_model, log, "--favour", "yes", "no", "--refuse", "forbidden") as running:
         yield running
@@ -29,6 +34,8 @@ def server(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def start_server(served_model: Path, tmp_path: Path) -> Iterator[Callable[..., TinyServer]]:
     """Starts servers with switches, which end with the test."""
+    from tests.servers.tiny_server import serving  # noqa: PLC0415
+
     with ExitStack() as stack:
 
         def start(*switches: str, port: int = 0) -> TinyServer:

@@ -1,0 +1,103 @@
+"""A run whose teacher is a server: estimate, limit, what is not asked again."""
+
+from __future__ import annotations
+
+import pytest
+
+from limbeck.errors import InputError
+from limbeck.pipeline import RunFolder, stages_of
+from limbeck.pipeline.run import Run, stage_keys
+from limbeck.recipes import make_recipe
+from limbeck.servers import Ledger, LimitReachedError
+from tests.pipeline.tiny_corpus import run_recipe, tiny_content
+from tests.servers.tiny_server import MODEL
+
+
+@pytest.fixture
+def member(server):
+    return {
+        "kind": "server",
+        "url": server.url,
+        "model": MODEL,
+        "price": {"prompt": 0, "completion": 1e6},  # one a request
+        "prompt": {"template": "{query}? {passage} Answer:", "yes": ["yes"], "no": ["no"]},
+    }
+
+
+@pytest.fixture
+def recipe(corpus, tiny_encoder_path, member):
+    def call(**changes):
+        teacher = {"members": [{"kind": "bm25"}, member | changes]}
+        mining = {"depth": 2, "random": 1, "evaluation_depth": 3, "max_queries": 8}
+        content = tiny_content(corpus, tiny_encoder_path, teacher=teacher, mining=mining)
+        return make_recipe(content, corpus / "recipe.yaml")
+
+    return call
+
+
+@pytest.mark.slow
+def test_it_says_what_it_will_ask_and_asks_no_more(recipe, server, tmp_path):
+    before = len(server.requests)
+    record = run_recipe(recipe(), tmp_path, anyway=True, until="audit")
+    (told,) = [note for note in record.notes if "as a teacher" in note]
+    asked = len(server.requests) - before
+    run_recipe(recipe(), tmp_path, anyway=True, until="teach")
+    spent = Ledger(tmp_path / "spent.sqlite").spent(f"teacher: {MODEL}")
+    # The test candidates are asked in the evaluation, and so are in the estimate too.
+    total = int(told.split("teacher: ")[1].split(" requests")[0])
+    run = Run(recipe(), RunFolder(tmp_path))
+    tests = len(set(_texts(run)))
+    assert spent.requests == len(server.requests) - before == total - tests
+    assert spent.cost == spent.requests
+    assert 0 < asked < spent.requests
+    texts = server.answered(before)
+    assert len(texts) == len(set(texts))
+    # Another pace, price or place changes no result; another question does.
+    first = stage_keys(recipe(), stages_of(recipe()))
+    cheap = recipe(concurrency=2, price=None, url="http://elsewhere:1/v1", retries=1, api_key_env="NO_KEY")
+    assert stage_keys(cheap, stages_of(cheap)) == first
+    other = recipe(max_length=100)
+    assert stage_keys(other, stages_of(other))["audit"] != first["audit"]
+
+
+def _texts(run):
+    from limbeck.pipeline.candidates import candidate_lists  # noqa: PLC0415
+    from limbeck.teachers import text_pairs  # noqa: PLC0415
+
+    return text_pairs(candidate_lists(run, "test"), run.dataset.queries["test"], run.dataset.passages)
+
+
+def test_an_estimate_above_the_limit_stops_it_before_the_first_request(recipe, server, tmp_path):
+    before = len(server.requests)
+    with pytest.raises(LimitReachedError, match=r"would cost about \d+; 0 is spent, and the limit is 10\."):
+        run_recipe(recipe(limit=10), tmp_path, anyway=True, until="teach")
+    assert len(server.requests) == before
+    run_recipe(recipe(limit=1000), tmp_path, anyway=True, until="audit")
+    assert len(server.requests) > before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limit": 3, "price": None}, "needs a price"),
+        ({"url": "localhost:8000"}, "no address such as"),
+        ({"url": "http://me:secret@host/v1"}, "holds no password"),
+        (
+            {"prompt": {"template": "{query}", "yes": ["yes"], "no": ["no"]}},
+            r"placeholder \{passage\} 0 times",
+        ),
+        ({"task": "symmetric"}, "chooses a built-in question"),
+        ({"top_logprobs": 21}, "20"),
+    ],
+)
+def test_contradictions_are_refused_when_the_recipe_is_read(recipe, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        recipe(**changes)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_key_that_is_not_set_is_found_before_any_stage(recipe, server, tmp_path, monkeypatch):
+    monkeypatch.delenv("TINY_KEY", raising=False)
+    with pytest.raises(InputError, match="TINY_KEY is not set"):
+        run_recipe(recipe(api_key_env="TINY_KEY"), tmp_path, until="teach")
+    assert not (tmp_path / "mine").exists()
