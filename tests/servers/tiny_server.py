@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import select
 import socket
@@ -158,7 +159,8 @@ class Endpoints:
             self.under_way += 1
             entry = {"text": text, "under_way": self.under_way}
             response = self.refusal(body, text, request.headers.get("authorization", ""))
-            if response is None and self.answered == self.options.die_after:
+            # Several may be answered between two requests.
+            if response is None and self.answered >= self.options.die_after:
                 os._exit(1)
         if response is None:
             time.sleep(body.get("slow", 0))
@@ -198,7 +200,9 @@ def main() -> None:
     parser.add_argument("log", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--favour", nargs="*", default=[], help="words whose tokens get a larger logit")
-    parser.add_argument("--die-after", type=int, help="exit at the request after so many answers")
+    parser.add_argument(
+        "--die-after", type=float, default=math.inf, help="exit at a request after so many answers"
+    )
     parser.add_argument("--busy", type=int, default=0, help="answer the first requests with 429")
     parser.add_argument("--broken", type=int, default=0, help="answer the next ones with 500")
     parser.add_argument("--refuse", help="answer prompts with this word with 400")
