@@ -8,11 +8,8 @@ import pytest
 
 from limbeck.data import Passage
 from limbeck.query_generation.server import AnswerLog, ServerWriter
-from limbeck.servers import Budget, Endpoint, Ledger, LimitReachedError, Price, ServerClient
-from tests.servers.conftest import served_model, server, start_server
+from limbeck.servers import Answer, Budget, Endpoint, Ledger, LimitReachedError, Price, ServerClient
 from tests.servers.tiny_server import MODEL
-
-__all__ = ["served_model", "server", "start_server"]
 
 PASSAGES = [Passage(f"d{at}", f"the cat number {at} sat by the sea") for at in range(4)]
 
@@ -67,6 +64,28 @@ def test_what_it_costs_is_said_before(make, server):
     assert make(server).announce(PASSAGES, 2).startswith("6 requests")
     with pytest.raises(LimitReachedError, match="limit"):
         make(server, limit=1e-9).announce(PASSAGES, 2)
+
+
+@pytest.mark.parametrize("text", ["one\u2028two", "one\x85two", "one\x0c\rtwo", ""])
+def test_an_answer_comes_back_with_whatever_ends_a_line(tmp_path, text):
+    path = tmp_path / "answers.jsonl"
+    AnswerLog(path).add("a", text)
+    AnswerLog(path).add("b", "x")
+    again = AnswerLog(path)
+    assert (again["a"], again["b"]) == (text, "x")
+
+
+def test_half_a_surrogate_pair_costs_no_answer(tmp_path):
+    class Client:
+        endpoint = Endpoint("http://localhost", MODEL)
+
+        def ask(self, requests, read):
+            message = {"content": "who barks \ud83d?"}
+            return [(place, read(place, Answer({"message": message}))) for place in range(len(requests))]
+
+    found = ServerWriter(Client(), AnswerLog(tmp_path / "answers.jsonl")).write(PASSAGES[:1], 1)
+    assert found == [["who barks ??"]]
+    assert found[0][0].encode()
 
 
 def test_a_half_line_is_asked_again_and_others_are_refused(tmp_path, refused):

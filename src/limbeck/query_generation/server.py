@@ -15,6 +15,7 @@ from limbeck.data.formats.fields import json_object
 from limbeck.errors import InputError
 from limbeck.query_generation.prompts import PROMPTS, check_prompt, filled, question_in
 from limbeck.servers import Answer, Request, TokenCounter
+from limbeck.servers.tokens import TEMPLATE_TOKENS
 from limbeck.students.generative.pseudo_queries import single_lines
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from limbeck.data import Passage
     from limbeck.servers import ServerClient
-
-#: Tokens that a chat template puts around a message, generously.
-_TEMPLATE = 16
 
 
 class AnswerLog:
@@ -45,11 +43,11 @@ class AnswerLog:
             return
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.decode().splitlines(), start=1):
+        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
-                record = json_object(line)
+                record = json_object(line.decode())
                 self._texts[str(record["key"])] = str(record["text"])
-            except (InputError, KeyError):
+            except (InputError, KeyError, UnicodeDecodeError):
                 raise InputError(
                     "the line is no answer of a server",
                     path=self.path,
@@ -70,7 +68,8 @@ class AnswerLog:
         """Keep an answer."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as stream:
-            stream.write((json.dumps({"key": key, "text": text}, ensure_ascii=False) + "\n").encode())
+            # In ASCII: some of the characters that JSON leaves as they are end a line to others.
+            stream.write((json.dumps({"key": key, "text": text}) + "\n").encode())
         self._texts[key] = text
 
 
@@ -164,7 +163,7 @@ class ServerWriter:
         return Request(
             [{"role": "user", "content": text}],
             self.max_query_length,
-            self._counter.count(text) + _TEMPLATE,
+            self._counter.count(text) + TEMPLATE_TOKENS,
             options,
             f"passage {passage.id}",
         )
@@ -175,4 +174,5 @@ class ServerWriter:
 
 
 def _text(_place: int, answer: Answer) -> str:
-    return answer.text
+    # Half a surrogate pair, which JSON can hold and UTF-8 cannot, must not cost an answer that was paid for.
+    return answer.text.encode(errors="replace").decode()
