@@ -16,6 +16,7 @@ from limbeck.data import Passages
 from limbeck.data.dataset import open_dataset
 from limbeck.errors import InputError
 from limbeck.pipeline import stages_of
+from limbeck.pipeline.run import stage_keys
 from limbeck.recipes import Recipe, load_recipe, make_recipe
 from limbeck.students.dense.retriever import DenseRetriever
 from limbeck.students.generative.pseudo_queries import PseudoQueries
@@ -284,3 +285,39 @@ def test_a_killed_process_loses_the_block_under_way(tmp_path, tiny_encoder_path)
         dict(PseudoQueries.open(tmp_path / name / "invent" / "questions.arrow")) for name in ("run", "whole")
     )
     assert one == other
+
+
+SERVER = {"kind": "server", "url": "http://localhost:9/v1", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        {"writer": SERVER | {"api_key_env": "TINY_KEY"}},
+        {"filter": {"teacher": SERVER | {"api_key_env": "TINY_KEY"}}},
+    ],
+)
+def test_a_servers_key_that_is_not_set_is_found_before_the_corpus_is_read(
+    queries, tmp_path, tiny_encoder_path, monkeypatch
+):
+    monkeypatch.delenv("TINY_KEY", raising=False)
+    with pytest.raises(InputError, match="TINY_KEY is not set"):
+        run_recipe(dense(tmp_path, tiny_encoder_path, **queries), tmp_path / "run")
+    assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize("part", ["writer", "filter"])
+def test_where_a_server_is_and_what_it_costs_changes_no_question(part, tmp_path, tiny_encoder_path):
+    corpus = write_texts(tmp_path / "corpus.jsonl")
+
+    def keys(**changes) -> list[str]:
+        section = SERVER | changes
+        queries = {"writer": section} if part == "writer" else {"filter": {"teacher": section}}
+        content = tiny_content(corpus, tiny_encoder_path, data=corpus_data(corpus, **queries))
+        recipe = make_recipe(content, tmp_path / "recipe.yaml")
+        found = stage_keys(recipe, stages_of(recipe))
+        return [found["invent"], found["sift"]]
+
+    price = {"price": {"prompt": 1, "completion": 2}, "limit": 3}
+    assert keys() == keys(url="https://elsewhere.example/v1", concurrency=2, **price)
+    assert keys() != keys(model="n")

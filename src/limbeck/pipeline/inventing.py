@@ -16,6 +16,7 @@ from limbeck.pipeline.candidates import backbone_settings, drawn_queries, file_s
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.query_writing import Examples, open_generator
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.servers import open_client
 from limbeck.query_generation.cloze import ClozeWriter
 from limbeck.query_generation.llm import LLMWriter
 from limbeck.query_generation.prompts import PROMPTS
@@ -33,28 +34,14 @@ from limbeck.recipes import (
     Split,
     Writer,
 )
-from limbeck.servers import Budget, Endpoint, Ledger, Price
 from limbeck.students.generative.pseudo_queries import write_texts
 from limbeck.teachers.llm.loading import load_language_model
 
 #: The questions by passage, and what wrote them, in the folder of the stage.
 QUESTIONS, WRITER = "questions.arrow", "writer.json"
 
-#: At the top of the run folder: what a server answered, and what was spent on it. They outlive the stage.
-ANSWERS, LEDGER = "answers.jsonl", "spent.sqlite"
-
-#: How a server is asked, which its answers do not depend on.
-_ON_THE_WAY = {
-    "url",
-    "api_key_env",
-    "concurrency",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "timeout_s",
-    "retries",
-    "price",
-    "limit",
-}
+#: Beside the scores that were paid for: what a server answered. It outlives the stage.
+ANSWERS = "answers.jsonl"
 
 #: Stands beside all figures on such questions.
 INVENTED = (
@@ -86,12 +73,13 @@ def asks_invented(recipe: Recipe, split: Split) -> bool:
 def invention_settings(recipe: Recipe) -> object:
     """What the written questions depend on."""
     wanted = corpus_data(recipe).queries
+    writer = wanted.writer
     return [
-        wanted.writer.model_dump(mode="json", exclude=_ON_THE_WAY),
-        _files_of(wanted.writer),
+        writer.answering if isinstance(writer, ServerWriterRecipe) else writer,
+        _files_of(writer),
         wanted.count,
         wanted.max_passages,
-        backbone_settings(recipe) if _learns(wanted.writer) else None,
+        backbone_settings(recipe) if _learns(writer) else None,
         recipe.language,
         recipe.seed,
     ]
@@ -159,23 +147,9 @@ def _open_writer(run: Run, work: Path) -> QueryWriter:
 
 
 def _server_writer(run: Run, writer: ServerWriterRecipe, prompt: str) -> ServerWriter:
-    from limbeck.servers.client import ServerClient  # noqa: PLC0415 - needs the package openai
-
-    endpoint = Endpoint(
-        writer.url,
-        writer.model,
-        api_key_env=writer.api_key_env,
-        concurrency=writer.concurrency,
-        requests_per_minute=writer.requests_per_minute,
-        tokens_per_minute=writer.tokens_per_minute,
-        timeout_s=writer.timeout_s,
-        retries=writer.retries,
-    )
-    price = Price(writer.price.prompt, writer.price.completion) if writer.price else None
-    budget = Budget(price, writer.limit, Ledger(run.folder / LEDGER), "questions")
     return ServerWriter(
-        ServerClient(endpoint, budget),
-        AnswerLog(run.folder / ANSWERS),
+        open_client(run, writer, "questions"),
+        AnswerLog(run.scores.with_name(ANSWERS)),
         prompt,
         max_passage_length=writer.max_passage_length,
         max_query_length=writer.max_query_length,

@@ -33,10 +33,13 @@ from limbeck.recipes import (
     JudgedQueries,
     LLMMember,
     LLMSection,
+    Member,
     PairLLMMember,
     Recipe,
     ServerMember,
+    ServerWriterRecipe,
 )
+from limbeck.recipes.server import ServerSection
 from limbeck.students.dense.adapters import LoraSettings, add_adapters
 from limbeck.students.dense.backbone import pooling_module
 from limbeck.students.generative.model import load_generator
@@ -148,20 +151,35 @@ def check_student(recipe: Recipe) -> None:
         _require("tensorboard", "training.tensorboard", "tensorboard")
 
 
+def check_writer(recipe: Recipe) -> None:
+    """The server that writes questions can be asked."""
+    if isinstance(recipe.data, CorpusData) and isinstance(recipe.data.queries.writer, ServerWriterRecipe):
+        _check_server("data.queries.writer", recipe.data.queries.writer)
+
+
+def check_filter(recipe: Recipe) -> None:
+    """The ranker that filters written questions can be asked."""
+    if isinstance(recipe.data, CorpusData):
+        _check_asked("data.queries.filter.teacher", recipe.data.queries.filter.teacher, recipe.device)
+
+
 def check_teacher(recipe: Recipe) -> None:
     """Each language model of the teacher loads, and can be asked its question; servers can be asked."""
     for number, member in enumerate(recipe.teacher.members):
-        if isinstance(member, ServerMember):
-            _require("openai", f"teacher.members.{number}", "server")
-            _ = endpoint_of(member).key
-        if isinstance(member, LLMMember):
-            _check_llm(
-                f"teacher.members.{number}",
-                member,
-                member.question,
-                recipe.device,
-                tuned=member.fine_tuning is not None,
-            )
+        _check_asked(f"teacher.members.{number}", member, recipe.device)
+
+
+def _check_asked(place: str, member: Member | None, device: str | None) -> None:
+    if isinstance(member, ServerMember):
+        _check_server(place, member)
+    elif isinstance(member, LLMMember):
+        _check_llm(place, member, member.question, device, tuned=member.fine_tuning is not None)
+
+
+def _check_server(place: str, section: ServerSection) -> None:
+    """The package is installed, and the key is set."""
+    _require("openai", place, "server")
+    _ = endpoint_of(section).key
 
 
 def check_pair_teachers(recipe: Recipe) -> None:

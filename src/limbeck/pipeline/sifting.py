@@ -61,8 +61,9 @@ def sifting_settings(recipe: Recipe) -> object:
     data = corpus_data(recipe)
     wanted, teacher = data.queries, data.queries.filter.teacher
     model = getattr(teacher, "model", None)
+    judging = teacher.answering if isinstance(teacher, ServerMember) else teacher
     return [
-        wanted.filter,
+        wanted.filter.model_copy(update={"teacher": judging}),
         file_stamps(Path(model)) if model else None,
         recipe.teacher.max_length,
         wanted.dev_share,

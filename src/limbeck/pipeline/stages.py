@@ -41,7 +41,7 @@ _FIRST = (
         after=("data",),
         settings=inventing.invention_settings,
         work=inventing.invent,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_writer),
     ),
     Stage(
         "sift",
@@ -49,7 +49,7 @@ _FIRST = (
         after=("invent",),
         settings=sifting.sifting_settings,
         work=sifting.sift,
-        checks=(preflight.check_device, preflight.check_language),
+        checks=(preflight.check_device, preflight.check_language, preflight.check_filter),
     ),
     Stage(
         "mine",

@@ -74,7 +74,7 @@ FEATURES = "features.npy"
 def teacher_settings(recipe: Recipe) -> object:
     """What the members of the teacher depend on, the files behind them included."""
     members = tuple(
-        member.judging if isinstance(member, ServerMember) else member for member in recipe.teacher.members
+        member.answering if isinstance(member, ServerMember) else member for member in recipe.teacher.members
     )
     teacher = recipe.teacher.model_copy(update={"members": members})
     return [teacher, _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]

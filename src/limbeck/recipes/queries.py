@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from limbeck.recipes.base import Folder, Fraction, ModelName, Section
+from limbeck.recipes.server import ServerSection
 from limbeck.recipes.teacher import CrossEncoderMember, LateInteractionMember, LLMMember, Member
 
 
@@ -72,39 +73,20 @@ class LLMWriterRecipe(Section):
         return self
 
 
-class TokenPrices(Section):
-    """Of a million tokens, in any currency."""
-
-    prompt: float = Field(ge=0, description="That are sent.")
-    completion: float = Field(ge=0, description="That are written.")
-
-
-class ServerWriterRecipe(Section):
+class ServerWriterRecipe(ServerSection):
     """A model on a server that speaks OpenAI's protocol, asked for questions that the passage answers."""
 
     kind: Literal["server"]
-    url: str = Field(min_length=1, description="Up to and with /v1 for most servers.")
-    model: str = Field(min_length=1, description="As the server calls it.")
-    api_key_env: str | None = Field(None, description="The environment variable that holds the key.")
     prompt: str | None = Field(
         None, description="With {passage} where the passage goes; null takes the built-in one, en or zh."
     )
     max_passage_length: int = Field(384, ge=8, description="Tokens of a passage that are sent, about.")
     max_query_length: int = Field(48, ge=4, description="Tokens of an answer.")
     temperature: float = Field(1.0, gt=0)
-    concurrency: int = Field(8, ge=1, description="Requests under way at once.")
-    requests_per_minute: float | None = Field(None, gt=0)
-    tokens_per_minute: float | None = Field(None, gt=0)
-    timeout_s: float = Field(60.0, gt=0)
-    retries: int = Field(5, ge=0)
-    price: TokenPrices | None = Field(None, description="null where nothing is paid.")
-    limit: float | None = Field(None, gt=0, description="The most that may be spent, in the same currency.")
 
     @model_validator(mode="after")
-    def _sound(self) -> Self:
+    def _place_of_the_passage(self) -> Self:
         _require_place(self.prompt)
-        if self.limit is not None and self.price is None:
-            raise ValueError("limit needs a price")
         return self
 
 

@@ -51,3 +51,9 @@ class ServerSection(Section):
         if self.limit is not None and self.price is None:
             raise ValueError("a limit on what may be spent needs a price: set `price`")
         return self
+
+    @property
+    def answering(self) -> Self:
+        """The section as far as answers depend on it: without the server's place, pace and price."""
+        ways = {name: field.default for name, field in ServerSection.model_fields.items() if name != "model"}
+        return self.model_copy(update=ways | {"url": ""})

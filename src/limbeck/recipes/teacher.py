@@ -149,13 +149,6 @@ class ServerMember(ServerSection, AskedSection):
         """What is asked."""
         return self.question_of(self.task)
 
-    @property
-    def judging(self) -> Self:
-        """The member as far as its scores depend on it: without the server's place, pace and price."""
-        kept = {"model"}
-        ways = {name: field.default for name, field in ServerSection.model_fields.items() if name not in kept}
-        return self.model_copy(update=ways | {"url": ""})
-
 
 class BiEncoderMember(Section):
     """A bi-encoder's cosine; `model: null` is the backbone as it is."""
