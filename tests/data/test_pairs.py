@@ -29,6 +29,8 @@ def test_pairs(tmp_path, pairs, classes):
         ([SentencePair("a", " ", 1.0)], "text2 is empty .record 1"),
         ([SentencePair("", "a", 1.0)], "text1 is empty"),
         ([NUMBERS[0], SentencePair("a", "b", float("nan"))], "the label is nan .record 2"),
+        ([NUMBERS[0], SentencePair("a", "\ud800", 1.0)], "text2 has half of a surrogate pair .record 2"),
+        ([SentencePair("a", "b", "\ud800")], "label has half of a surrogate pair"),
         ([NUMBERS[0], CLASSES[0]], "the label 'yes' is a class, the first one is not"),
         ([CLASSES[0], NUMBERS[0]], "the label 4.5 is a number, the first one is not"),
     ],

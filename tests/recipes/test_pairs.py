@@ -31,6 +31,9 @@ def test_pairs_alone_are_a_recipe_that_reads_back(tmp_path: Path):
         ({"labels": {"kind": "binary"}}, "either the positive classes or"),
         ({"labels": {"kind": "binary", "positive": ["1"], "threshold": 1}}, "either the positive classes or"),
         ({"test": "nothing.tsv"}, "there is no file"),
+        ({"fields": ["text1", "text1", "label"]}, "names one column twice"),
+        ({"fields": "text1"}, r"pairs\.set\.fields: this is a list"),
+        ({"teacher": {"members": [{"kind": "llm"}]}}, r"members\.0\.model' is missing\. To mend"),
         ({"neighbour": 3}, "unknown key"),
         ({"teacher": {"members": [{"kind": "bi-encoder"}]}}, "the student's own start"),
         (

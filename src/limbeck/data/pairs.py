@@ -48,8 +48,8 @@ class SentencePairs:
         """Pairs in memory.
 
         Raises:
-            InputError: for a blank text, a label that is NaN or infinite, numbers mixed with classes, no pair
-                at all.
+            InputError: for a text that is blank or has half of a surrogate pair, a label that is NaN or
+                infinite, numbers mixed with classes, no pair at all.
         """
         held: list[SentencePair] = []
         for number, pair in enumerate(pairs):
@@ -105,9 +105,21 @@ class SentencePairs:
 def _problem(pair: SentencePair, first: SentencePair) -> str | None:
     if not pair.text1.strip() or not pair.text2.strip():
         return f"{'text1' if not pair.text1.strip() else 'text2'} is empty"
+    for name in _COLUMNS:
+        if not _is_unicode(str(getattr(pair, name))):
+            return f"{name} has half of a surrogate pair"
     if isinstance(first.label, str) != isinstance(pair.label, str):
         found = "a class" if isinstance(pair.label, str) else "a number"
         return f"the label {pair.label!r} is {found}, the first one is not"
     if not isinstance(pair.label, str) and not math.isfinite(pair.label):
         return f"the label is {pair.label}"
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can escape what UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

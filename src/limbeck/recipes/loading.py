@@ -18,6 +18,15 @@ from limbeck.recipes.base import ORIGIN, Section
 from limbeck.recipes.recipe import Recipe
 from limbeck.strict_yaml import read_yaml, set_key
 
+_SECTION = "section of the recipe", "keys and values below it"
+#: What a value of another shape should be, by the type of the error.
+_SHAPES = {
+    "model_type": _SECTION,
+    "model_attributes_type": _SECTION,
+    "dict_type": _SECTION,
+    "tuple_type": ("list", "values in square brackets"),
+}
+
 
 def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     """Reads and checks a recipe.
@@ -71,8 +80,9 @@ def described(
         sections: the types of the file, for the names of keys.
         listing: where all keys stand, as a clause.
     """
-    problem, expected, remedy = _explained(error.errors()[0], sections, listing)
-    more = error.error_count() - 1
+    found = [one for one in error.errors() if not _follows(one, error)]
+    problem, expected, remedy = _explained(found[0], sections, listing)
+    more = len(found) - 1
     return InputError(
         problem + (f" (and {more} more)" if more else ""), path=source, expected=expected, remedy=remedy
     )
@@ -97,6 +107,14 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a recipe")
 
 
+def _follows(one: ErrorDetails, error: ValidationError) -> bool:
+    """Whether a list is only called too short because what stands in it is wrong."""
+    place = one["loc"]
+    return one["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in error.errors()
+    )
+
+
 def _explained(
     error: ErrorDetails, sections: Sequence[type[BaseModel]], listing: str
 ) -> tuple[str, str | None, str | None]:
@@ -116,8 +134,9 @@ def _explained(
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         return f"{place}: there is no kind '{context['tag']}'", f"one of {context['expected_tags']}", None
-    if error["type"] in {"model_type", "model_attributes_type"}:
-        return f"{place}: this is a section of the recipe", "keys and values below it", None
+    if error["type"] in _SHAPES:
+        shape, expected = _SHAPES[error["type"]]
+        return f"{place}: this is a {shape}", expected, None
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if error["type"] == "missing":

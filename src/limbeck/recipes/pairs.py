@@ -144,6 +144,14 @@ class PairSetRecipe(Section):
     random: int = Field(0, ge=0, description="Unlabelled pairs with texts drawn at random, scored likewise.")
     teacher: PairTeacherRecipe = PairTeacherRecipe()
 
+    @model_validator(mode="after")
+    def _three_columns(self) -> Self:
+        if len(set(self.fields)) < len(self.fields):
+            raise ValueError(
+                "fields names one column twice: name those of the first text, the second and the label"
+            )
+        return self
+
 
 class PairLossRecipe(Section):
     """What a student minimises on pairs, weighted; 0 leaves a part out."""

@@ -73,6 +73,8 @@ def test_what_is_written_is_read(tmp_path_factory, pairs, name):
             "a number, the",
         ),
         (b'{"text1": "x", "text2": "y", "label": NaN}\n', 1, "the label is nan"),
+        (b'{"text1": "x", "text2": "y", "label": 1' + b"0" * 400 + b"}\n", 1, "finite number"),
+        (b'{"text1": "x", "text2": "\\ud800", "label": 1}\n', 1, "text2 has half of a surrogate pair"),
         (b'{"text1": "x", "text2": "y", "label": null}\n', 1, "'label' is None"),
         (b'{"text1": "x", "text2": "y"}\n', 1, "'label' is missing"),
         (b'{"text1": "x", "text2": 5, "label": 1}\n', 1, "'text2' is 5"),

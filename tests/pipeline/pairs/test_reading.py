@@ -86,6 +86,18 @@ def test_dev_pairs_are_set_aside_by_their_first_texts(pairs: Path, tiny_encoder_
     assert not {pair.text1 for pair in learnt} & {pair.text1 for pair in aside}
 
 
+@pytest.mark.parametrize(
+    ("share", "problem"), [(1e-9, "leaves no dev pairs"), (1 - 1e-9, "no training pairs")]
+)
+def test_a_share_that_leaves_one_side_empty_is_said(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path, share: float, problem: str
+):
+    with pytest.raises(InputError, match=problem) as caught:
+        read(pairs, tiny_encoder_path, tmp_path / "run", dev=None, dev_share=share)
+    assert str(caught.value.path) == str(pairs / "train.tsv")
+    assert "dev_share" in str(caught.value.remedy)
+
+
 def test_targets_are_shares_of_the_range_or_classes():
     graded = SentencePairs.of([SentencePair("a", "b", label) for label in (1.0, 2.0, 5.0)])
     assert targets(graded, GradedLabels(kind="graded", low=1, high=5)).tolist() == [0.0, 0.25, 1.0]

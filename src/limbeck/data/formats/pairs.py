@@ -114,7 +114,7 @@ def _json_label(record: dict[str, Any], key: str) -> float | str:
     if isinstance(label, str) and label:
         return label
     if isinstance(label, (int, float)) and not isinstance(label, bool):
-        return float(label)
+        return finite_number(str(label), "label")
     found = f"{label!r}" if key in record else "missing"
     raise InputError(f"{key!r} is {found}", expected="a number or a class")
 

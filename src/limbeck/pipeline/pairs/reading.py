@@ -95,19 +95,30 @@ def _read_splits(one: PairSetRecipe) -> dict[Split, SentencePairs]:
     check = _label_check(one.labels)
     read = [read_pairs(path, fields=one.fields, check=check) for path in _files(one)]
     if one.dev is None:
-        read[:1] = _set_aside(read[0], one.dev_share)
+        read[:1] = _set_aside(read[0], one)
     return dict(zip(SPLITS, read, strict=True))
 
 
-def _set_aside(pairs: SentencePairs, share: float) -> list[SentencePairs]:
+def _set_aside(pairs: SentencePairs, one: PairSetRecipe) -> list[SentencePairs]:
     """Training and dev pairs; those with one and the same first text stay together.
 
     A pair's place depends on its first text alone, so that it stays where it is when others come.
+
+    Raises:
+        InputError: all pairs fall on one side, as they do where there are few first texts.
     """
     parts: tuple[list[SentencePair], list[SentencePair]] = ([], [])
     for pair in pairs:
         digest = hashlib.blake2b(pair.text1.encode(), digest_size=8).digest()
-        parts[int.from_bytes(digest, "big") < share * 2**64].append(pair)
+        parts[int.from_bytes(digest, "big") < one.dev_share * 2**64].append(pair)
+    if not all(parts):
+        first = len({pair.text1 for pair in pairs})
+        raise InputError(
+            f"a share of {one.dev_share:g} leaves no {'training' if parts[1] else 'dev'} pairs",
+            path=one.train,
+            expected=f"more first texts than {first:,}: pairs with the same one stay together",
+            remedy="name a file of dev pairs under `dev`, or set another `dev_share`",
+        )
     return [SentencePairs.of(part) for part in parts]
 
 
