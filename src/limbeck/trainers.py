@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 
 from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
+from limbeck.files import atomic_path, make_folder
 
 _STATE = "trainer_state.json"  # the trainer writes it last
 
@@ -212,6 +214,30 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
         else:
             return checkpoint
     return None
+
+
+def forget_other_runs(work_dir: Path, settings: TrainerSettings, inputs: Sequence[str]) -> None:
+    """Removes what a training with other settings or data left, so that nothing goes on from it.
+
+    Args:
+        work_dir: with the checkpoints and, once it is done, `model`; made where it is not there.
+        settings: of the training.
+        inputs: what tells its base and its data from others.
+    """
+    make_folder(work_dir)
+    wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2, sort_keys=True)
+    note = work_dir / "limbeck.json"
+    if not note.is_file() or note.read_text("utf-8") != wanted:
+        remove_checkpoints(work_dir)
+        shutil.rmtree(work_dir / "model", ignore_errors=True)
+        with atomic_path(note) as temporary:
+            temporary.write_text(wanted, encoding="utf-8")
+
+
+def remove_checkpoints(work_dir: Path) -> None:
+    """Removes the checkpoints of a training that is done, or not wanted."""
+    for checkpoint in work_dir.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _tensorboard(folder: Path) -> TrainerCallback:

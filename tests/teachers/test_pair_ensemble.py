@@ -49,11 +49,17 @@ def test_scores_that_do_not_rise_with_the_targets_keep_their_unit(scores: np.nda
     assert expit(scores.mean() + bias) == pytest.approx(0.3)
 
 
+def test_one_member_is_audited_in_its_own_order():
+    truth, scores = sample(40)
+    fit = fit_pair_ensemble(scores[:1], truth, "graded")
+    assert np.array_equal(np.argsort(fit.held_out), np.argsort(scores[0]))
+
+
 @pytest.mark.parametrize("kind", ["graded", "binary"])
 def test_the_better_member_weighs_most(kind):
-    truth, scores = sample()
+    truth, scores = sample(2000)
     targets = (
-        truth if kind == "graded" else (np.random.default_rng(1).uniform(size=400) < truth).astype(float)
+        truth if kind == "graded" else (np.random.default_rng(1).uniform(size=2000) < truth).astype(float)
     )
     fit = fit_pair_ensemble(scores, targets, kind)
     assert sum(fit.weights) == pytest.approx(1)

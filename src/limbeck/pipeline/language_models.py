@@ -16,6 +16,7 @@ from limbeck.teachers.llm.answers import answer_tokens
 from limbeck.teachers.llm.encoding import PromptEncoder
 from limbeck.teachers.llm.fine_tuning import LabelledPair, LoRATuning, fine_tune_llm
 from limbeck.teachers.llm.teacher import require_context
+from limbeck.teachers.server import ServerTeacher
 
 
 def check_llm(member: LLMSection, prompt: Prompt, device: str | None) -> None:
@@ -86,4 +87,4 @@ def noting_shortened(run: Run, teacher: Teacher, title: str) -> Iterator[None]:
 def _shortened(teacher: Teacher) -> int:
     if isinstance(teacher, CompositeTeacher):
         return sum(_shortened(member) for member in teacher.members)
-    return teacher.shortened if isinstance(teacher, LLMTeacher) else 0
+    return teacher.shortened if isinstance(teacher, LLMTeacher | ServerTeacher) else 0

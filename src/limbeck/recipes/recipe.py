@@ -135,7 +135,8 @@ class Recipe(Section):
         for name, pairs in self.pairs.items():
             if not any(member.kind in FEATURE_KINDS for member in pairs.teacher.members):
                 raise ValueError(
-                    f"pair_loss.feature needs a teacher with features: a cross-encoder for pairs.{name}"
+                    "pair_loss.feature needs a teacher with features: a cross-encoder or an LLM for "
+                    f"pairs.{name}"
                 )
             if not pairs.neighbours:
                 raise ValueError(f"pair_loss.feature compares neighbours: pairs.{name}.neighbours is 0")

@@ -7,9 +7,7 @@ on the positive. Optimisation, mixed precision, checkpoints and going on are the
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +20,8 @@ from transformers import set_seed
 
 from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
-from limbeck.files import atomic_folder, atomic_path, make_folder
-from limbeck.trainers import TrainerSettings, run_trainer
+from limbeck.files import atomic_folder
+from limbeck.trainers import TrainerSettings, forget_other_runs, remove_checkpoints, run_trainer
 
 if TYPE_CHECKING:
     import os
@@ -139,24 +137,6 @@ def fine_tune_cross_encoder(  # noqa: PLR0917  # the five tables of a training s
         model.save_pretrained(str(staging))
     remove_checkpoints(work_dir)
     return folder
-
-
-def forget_other_runs(work_dir: Path, settings: TrainerSettings, inputs: Sequence[str]) -> None:
-    """Remove what a run with other settings or data left in the folder, so that nothing goes on from it."""
-    make_folder(work_dir)
-    wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2, sort_keys=True)
-    note = work_dir / "limbeck.json"
-    if not note.is_file() or note.read_text("utf-8") != wanted:
-        remove_checkpoints(work_dir)
-        shutil.rmtree(work_dir / "model", ignore_errors=True)
-        with atomic_path(note) as temporary:
-            temporary.write_text(wanted, encoding="utf-8")
-
-
-def remove_checkpoints(work_dir: Path) -> None:
-    """Remove the checkpoints of a training that is done, or not wanted."""
-    for checkpoint in work_dir.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _training_lists(

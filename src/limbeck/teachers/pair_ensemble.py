@@ -36,7 +36,8 @@ class PairEnsembleFit:
         stds: (members,), their standard deviations.
         slope: what the weighted sum is multiplied with.
         bias: what is added to that.
-        held_out: the ensemble's scores of the pairs it was fitted on, each by a fit without it (pairs,).
+        held_out: the ensemble's scores of the pairs it was fitted on, each by a fit without it (pairs,);
+            of one member its own scores, whose order no fit changes.
     """
 
     weights: list[float]
@@ -69,6 +70,8 @@ def fit_pair_ensemble(
     """
     numbers = _fitted(scores, targets, kind)
     count = scores.shape[1]
+    if len(scores) == 1:  # no weight is fitted, and a slope above 0 leaves the order as it is
+        return _fit(numbers, numbers.combined(scores))
     fold = np.random.default_rng(seed).permutation(count) % min(FOLDS, count)
     held_out = np.empty(count)
     for number in range(int(fold.max()) + 1):
@@ -77,14 +80,7 @@ def fit_pair_ensemble(
         rest, part = scores[:, ~out], targets[~out]
         enough = len(part) > len(scores) and np.ptp(part) > 0 and bool(np.ptp(rest, axis=1).all())
         held_out[out] = (_fitted(rest, part, kind) if enough else numbers).combined(scores[:, out])
-    return PairEnsembleFit(
-        numbers.weights.tolist(),
-        numbers.means.tolist(),
-        numbers.stds.tolist(),
-        numbers.slope,
-        numbers.bias,
-        held_out,
-    )
+    return _fit(numbers, held_out)
 
 
 def calibration(scores: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float]:
@@ -121,6 +117,11 @@ class _Numbers(NamedTuple):
         """The ensemble's scores (pairs,) out of those of the members (members, pairs)."""
         standardised = (scores - self.means[:, None]) / self.stds[:, None]
         return np.asarray(self.slope * (self.weights @ standardised) + self.bias)
+
+
+def _fit(numbers: _Numbers, held_out: NDArray[np.float64]) -> PairEnsembleFit:
+    weights, means, stds = (part.tolist() for part in (numbers.weights, numbers.means, numbers.stds))
+    return PairEnsembleFit(weights, means, stds, numbers.slope, numbers.bias, held_out)
 
 
 def _fitted(scores: NDArray[np.float64], targets: NDArray[np.float64], kind: Kind) -> _Numbers:

@@ -6,7 +6,8 @@ the library's `BinaryCrossEntropyLoss`.
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from transformers import set_seed
 from limbeck.encoders import load_cross_encoder
 from limbeck.files import atomic_folder
 from limbeck.teachers.fine_tuning import HEAD
-from limbeck.trainers import EpochSettings, run_trainer
+from limbeck.trainers import EpochSettings, forget_other_runs, remove_checkpoints, run_trainer
 
 if TYPE_CHECKING:
     import os
@@ -64,7 +65,7 @@ def fine_tune_on_pairs(
         base: folder or hub id of a cross-encoder, or of any encoder, which then gets a new head of one logit.
         texts: the first and the second texts of the pairs (pairs,) each.
         targets: labels from 0 to 1 (pairs,).
-        output_dir: where checkpoints and, in `model`, the result go; of the same call before this one only.
+        output_dir: where checkpoints and, in `model`, the result go.
         settings: see `PairFineTuning`.
         device: where it learns; None takes the best there is.
         callbacks: of the trainer, for progress.
@@ -81,6 +82,8 @@ def fine_tune_on_pairs(
         >>> fine_tune_on_pairs("all-MiniLM-L6-v2", texts, np.array([0.9, 0.1]), Path("work"), settings)
     """
     folder = output_dir / "model"
+    learnt = json.dumps([*map(list, texts), targets.tolist()])
+    forget_other_runs(output_dir, settings, [str(base), hashlib.blake2b(learnt.encode()).hexdigest()])
     if folder.is_dir():
         return folder
     set_seed(settings.seed)  # before loading: the head may be drawn at random
@@ -98,6 +101,5 @@ def fine_tune_on_pairs(
     run_trainer(trainer)
     with atomic_folder(folder) as staging:
         model.save_pretrained(str(staging))
-    for checkpoint in output_dir.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    remove_checkpoints(output_dir)
     return folder

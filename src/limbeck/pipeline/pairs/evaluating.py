@@ -19,6 +19,7 @@ from limbeck.evaluation import Latency, Results
 from limbeck.evaluation.pair_systems import PairSetScores, SystemScores, evaluate_pair_sets
 from limbeck.evaluation.report.model import Report, Table
 from limbeck.evaluation.report.pairs import PairReport, PairTexts, write_pair_report
+from limbeck.pipeline.candidates import EVALUATED
 from limbeck.pipeline.folder import machine, write_json
 from limbeck.pipeline.pairs.distilling import BASELINE_STAGE, CALIBRATION, MODEL
 from limbeck.pipeline.pairs.reading import open_pairs, targets
@@ -37,8 +38,6 @@ COSINE, INTERACTION, TEACHER = "student-cosine", "student-interaction", "teacher
 
 #: What users and scripts read, in a folder of its own beside that of a corpus.
 PUBLISHED = ("pairs",)
-#: Splits that are scored: the thresholds of classes are chosen on the first.
-EVALUATED = ("dev", "test")
 #: Pairs that a system is given at a time when it is timed, and how many times.
 TIMED_PAIRS, TIMED_BLOCKS = 32, 20
 

@@ -50,8 +50,8 @@ class PairObjective:
     """The losses of D2LLM on pairs, and those that labelled pairs make possible.
 
     The parts with a probability read the student's logit as `scale · z + bias`, constants that are fitted
-    before training so that the student starts in the teacher's unit (`limbeck.teachers.calibration`).
-    Otherwise its first epochs would go into moving all logits by the same amount.
+    before training (`limbeck.teachers.pair_ensemble.calibration`) so that the student starts in the teacher's
+    unit. Otherwise its first epochs would go into moving all logits by the same amount.
 
     Contrastive imitation and the in-batch cross-entropy need a positive. A list has one where its label, from
     0 to 1, is at least `positive_from`; other lists have no part in the two.

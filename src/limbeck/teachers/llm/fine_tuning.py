@@ -24,13 +24,13 @@ from transformers import Trainer, TrainingArguments, set_seed
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.teachers.base import shorten
-from limbeck.teachers.fine_tuning import draw_lists, forget_other_runs, remove_checkpoints
+from limbeck.teachers.fine_tuning import draw_lists
 from limbeck.teachers.llm.answers import answer_tokens, yes_minus_no
 from limbeck.teachers.llm.encoding import Chat, PromptEncoder
 from limbeck.teachers.llm.loading import load_language_model, require_peft
 from limbeck.teachers.llm.prefix import AnswerHead, answering, last_logits, padded
 from limbeck.teachers.llm.teacher import MAX_LENGTH, require_context
-from limbeck.trainers import TrainerSettings, run_trainer
+from limbeck.trainers import TrainerSettings, forget_other_runs, remove_checkpoints, run_trainer
 
 if TYPE_CHECKING:
     import os
