@@ -78,7 +78,8 @@ def load_cross_encoder(
         options: passed on to `sentence_transformers.CrossEncoder`.
 
     Raises:
-        InputError: when nothing can be loaded from there, or the extra `dense` is not installed.
+        InputError: when nothing can be loaded from there, when it reads fewer tokens than `max_length`, or
+            when the extra `dense` is not installed.
     """
     try:
         from sentence_transformers import CrossEncoder  # noqa: PLC0415
@@ -90,6 +91,13 @@ def load_cross_encoder(
         else _loaded(CrossEncoder, model, "a cross-encoder", **options)
     )
     if max_length is not None:
+        positions = getattr(loaded.config, "max_position_embeddings", None)
+        if positions is not None and max_length > positions:
+            raise InputError(
+                f"the cross-encoder '{model}' reads at most {positions} tokens, "
+                f"and max_length is {max_length}",
+                remedy=f"set the teacher's max_length to {positions} or less",
+            )
         loaded.max_length = max_length
     return loaded
 

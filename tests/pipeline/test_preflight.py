@@ -11,6 +11,7 @@ import pytest
 from limbeck.errors import InputError
 from limbeck.pipeline import preflight
 from limbeck.recipes import Recipe, make_recipe
+from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content, write_pairs
 from tests.pipeline.tiny_corpus import run_recipe, tiny_recipe
 
 
@@ -146,3 +147,24 @@ def test_a_device_that_is_not_there_is_found_before_any_work(
 ):
     wrong = recipe(corpus, tiny_encoder_path, device="quantum")
     refused(wrong, tmp_path / "run", "the device 'quantum' cannot be used")
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder", "late-interaction"])
+def test_a_member_that_does_not_load_is_found_before_any_work(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path, kind: str
+):
+    (tmp_path / "empty").mkdir()
+    members = [{"kind": "bm25"}, {"kind": kind, "model": str(tmp_path / "empty")}]
+    wrong = recipe(corpus, tiny_encoder_path, teacher={"members": members})
+    refused(wrong, tmp_path / "run", r"^teacher\.members\.1: .*loaded")
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder"])
+def test_a_teacher_of_pairs_that_does_not_load_is_found_before_any_work(
+    tiny_encoder_path: Path, tmp_path: Path, kind: str
+):
+    (tmp_path / "empty").mkdir()
+    pairs = write_pairs(tmp_path / "pairs")
+    teacher = {"members": [{"kind": kind, "model": str(tmp_path / "empty")}]}
+    wrong = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs, teacher=teacher)})
+    refused(wrong, tmp_path / "run", r"^pairs\.tiny\.teacher\.members\.0: .*loaded")

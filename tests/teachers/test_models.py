@@ -84,6 +84,11 @@ def test_what_is_no_cross_encoder(tmp_path, tiny_encoder_path):
         CrossEncoderTeacher(tmp_path / "nothing")
 
 
+def test_a_cross_encoder_that_reads_less_than_it_should(tiny_cross_encoder_path):
+    with pytest.raises(InputError, match="reads at most 128 tokens, and max_length is 129"):
+        CrossEncoderTeacher(str(tiny_cross_encoder_path), max_length=129)
+
+
 def test_precision_does_not_change_the_digest(tiny_encoder_path):
     model = SentenceTransformer(str(tiny_encoder_path), device="cpu").bfloat16()
     digest = weights_digest(model)

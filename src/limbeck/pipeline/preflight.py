@@ -7,7 +7,8 @@ that do the work, or a look into the data. Each check takes a recipe and raises 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from limbeck.data.formats.beir import LAYOUT
 from limbeck.data.formats.corpus import corpus_passages
+from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
 from limbeck.evaluation import parse_metric
 from limbeck.evaluation.report import require_extra
@@ -26,14 +28,18 @@ from limbeck.pipeline.language_models import check_llm
 from limbeck.pipeline.servers import endpoint_of
 from limbeck.recipes import (
     BeirData,
+    BiEncoderMember,
     CorpusData,
+    CrossEncoderMember,
     GenerativeStudentRecipe,
     HubData,
     IrDatasetsData,
     JudgedQueries,
+    LateInteractionMember,
     LLMMember,
     LLMSection,
     Member,
+    PairCrossEncoderMember,
     PairLLMMember,
     Recipe,
     ServerMember,
@@ -41,8 +47,9 @@ from limbeck.recipes import (
 )
 from limbeck.recipes.server import ServerSection
 from limbeck.students.dense.adapters import LoraSettings, add_adapters
-from limbeck.students.dense.backbone import pooling_module
+from limbeck.students.dense.backbone import load_backbone, pooling_module
 from limbeck.students.generative.model import load_generator
+from limbeck.teachers import CrossEncoderTeacher
 from limbeck.teachers.llm import Prompt
 
 #: Passages that are read to see how the corpus is written.
@@ -164,9 +171,15 @@ def check_filter(recipe: Recipe) -> None:
 
 
 def check_teacher(recipe: Recipe) -> None:
-    """Each language model of the teacher loads, and can be asked its question; servers can be asked."""
+    """Each given model loads; language models and servers can be asked."""
     for number, member in enumerate(recipe.teacher.members):
-        _check_asked(f"teacher.members.{number}", member, recipe.device)
+        place = f"teacher.members.{number}"
+        if isinstance(member, CrossEncoderMember):
+            _check_cross_encoder(place, member.model, recipe.teacher.max_length)
+        elif isinstance(member, BiEncoderMember | LateInteractionMember):
+            _check_encoder(place, member.model, recipe.max_length)
+        else:
+            _check_asked(place, member, recipe.device)
 
 
 def _check_asked(place: str, member: Member | None, device: str | None) -> None:
@@ -186,21 +199,40 @@ def check_pair_teachers(recipe: Recipe) -> None:
     """As `check_teacher`, of the teachers of pairs."""
     for name, one in recipe.pairs.items():
         for number, member in enumerate(one.teacher.members):
+            place = f"pairs.{name}.teacher.members.{number}"
             if isinstance(member, PairLLMMember):
-                _check_llm(
-                    f"pairs.{name}.teacher.members.{number}",
-                    member,
-                    member.question_of(one.task),
-                    recipe.device,
-                    tuned=member.fine_tuning is not None,
-                )
+                question, tuned = member.question_of(one.task), member.fine_tuning is not None
+                _check_llm(place, member, question, recipe.device, tuned=tuned)
+            elif isinstance(member, PairCrossEncoderMember):
+                _check_cross_encoder(place, member.model, member.max_length)
+            else:
+                _check_encoder(place, member.model, recipe.max_length)
+
+
+def _check_cross_encoder(place: str, model: str | None, max_length: int) -> None:
+    if model is not None:
+        with _at(place):
+            CrossEncoderTeacher(load_cross_encoder(model, max_length=max_length, device="cpu"))
+
+
+def _check_encoder(place: str, model: str | None, max_length: int) -> None:
+    if model is not None:
+        with _at(place):
+            load_backbone(model, max_length, "cpu")
 
 
 def _check_llm(place: str, member: LLMSection, prompt: Prompt, device: str | None, *, tuned: bool) -> None:
     if tuned:
         _require("peft", f"{place}.fine_tuning", "lora")
-    try:
+    with _at(place):
         check_llm(member, prompt, device)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Says which key of the recipe an error is about."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{place}: {error.problem}", expected=error.expected, remedy=error.remedy) from error
 
