@@ -9,6 +9,13 @@ from hypothesis import strategies as st
 from limbeck.mining.neighbours import nearest_texts
 
 
+def test_queries_find_those_that_may_be_found():
+    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]], np.float32)
+    asked = np.array([[0, 1]], np.float32)
+    found = nearest_texts(vectors, [0], [[2]], 2, queries=asked, among=np.array([0, 1, 2]))
+    assert found.tolist() == [[1, -1]]  # 0 asks, 2 is excluded, 3 cannot be found
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(0, 8))
 def test_it_finds_what_a_search_of_all_finds(seed: int, texts: int, count: int):

@@ -6,6 +6,7 @@ Source: Augmented SBERT (Thakur et al. 2021, arXiv 2010.08240), semantic search 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ def nearest_texts(
     excluded: Sequence[Collection[int]],
     count: int,
     progress: Callable[[int], None] | None = None,
+    *,
+    queries: NDArray[np.float32] | None = None,
+    among: NDArray[np.integer[Any]] | None = None,
 ) -> NDArray[np.int32]:
     """The nearest other texts by cosine, exactly.
 
@@ -29,6 +33,9 @@ def nearest_texts(
         excluded: for each of them, texts that are not; the text itself never is.
         count: neighbours of a text.
         progress: called with the number of texts done since the last call.
+        queries: of the rows (rows, dimension), L2-normalised, where they are asked with other vectors than
+            they are found by; None takes those of `vectors`.
+        among: the texts that can be neighbours; None takes all.
 
     Returns:
         (rows, count), the nearest first; -1 where there are no more.
@@ -40,9 +47,13 @@ def nearest_texts(
     found = np.full((len(rows), count), -1, np.int32)
     if not count:
         return found
+    asking = vectors[np.asarray(rows)] if queries is None else queries
+    barred = np.ones(len(vectors), bool)
+    barred[slice(None) if among is None else among] = False
     for start in range(0, len(rows), BLOCK):
         asked = rows[start : start + BLOCK]
-        cosines = vectors[np.asarray(asked)] @ vectors.T
+        cosines = asking[start : start + BLOCK] @ vectors.T
+        cosines[:, barred] = -np.inf
         for at, row in enumerate(asked):
             cosines[at, [row, *excluded[start + at]]] = -np.inf
         depth = min(count, len(vectors))

@@ -195,3 +195,14 @@ def test_swapped_pairs_are_learnt_from_in_both_orders(pairs: Path, tiny_encoder_
     for row in lists.tolist():
         assert len(set(row[1:])) == 4  # no text twice
         assert row[0] not in row[2:]
+
+
+def test_a_query_is_set_beside_second_texts_alone(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    one = set_content(pairs, task="asymmetric", neighbours=3, random=2)
+    run_recipe(
+        pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": one}), tmp_path / "run", until="pair-mine"
+    )
+    lists = np.load(tmp_path / "run" / "pair-mine" / "tiny" / "lists.npy")
+    assert lists.shape == (48, 7)
+    assert (lists >= 0).all()
+    assert set(lists[:, 2:].ravel().tolist()) <= set(lists[:, 1].tolist())

@@ -99,32 +99,43 @@ def partners_of(lists: NDArray[np.integer[Any]]) -> dict[int, set[int]]:
 def _unlabelled(
     run: Run, name: str, one: PairSetRecipe, texts: Sequence[str], examples: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Neighbours and random texts of each example's first text (examples, neighbours + random)."""
+    """Neighbours and random texts of each example's first text (examples, neighbours + random).
+
+    Of an asymmetric task, whose first texts are queries, they are second texts of other pairs.
+    """
     partners = partners_of(examples)
+    among = np.unique(examples[:, 1]) if one.task == "asymmetric" else np.arange(len(texts))
     firsts, example_of = np.unique(examples[:, 0], return_inverse=True)
     excluded = [partners[first] for first in firsts.tolist()]
     near = np.zeros((len(firsts), 0), np.int32)
     if one.neighbours:
-        vectors = _encoded(run, name, one, texts)
+        vectors = _encoded(run, name, texts)
+        queries = (
+            _encoded(run, name, [texts[row] for row in firsts], query=True)
+            if one.task == "asymmetric"
+            else None
+        )
         with run.progress.task(f"{name}: nearest texts", len(firsts)) as advance:
-            near = nearest_texts(vectors, firsts.tolist(), excluded, one.neighbours, advance)
+            near = nearest_texts(
+                vectors, firsts.tolist(), excluded, one.neighbours, advance, queries=queries, among=among
+            )
     drawn = np.full((len(firsts), one.random), -1, np.int32)
     for at, first in enumerate(firsts.tolist()):
         known = {first, *excluded[at], *near[at].tolist()}
         generator = np.random.default_rng([run.recipe.seed, first])
         # More than are wanted, since those that are known do not count.
-        some = generator.choice(len(texts), min(len(texts), one.random + len(known)), replace=False)
+        some = among[generator.choice(len(among), min(len(among), one.random + len(known)), replace=False)]
         fresh = [row for row in some.tolist() if row not in known][: one.random]
         drawn[at, : len(fresh)] = fresh
     return np.concatenate([near, drawn], axis=1)[example_of]
 
 
-def _encoded(run: Run, name: str, one: PairSetRecipe, texts: Sequence[str]) -> NDArray[np.float32]:
+def _encoded(run: Run, name: str, texts: Sequence[str], *, query: bool = False) -> NDArray[np.float32]:
     backbone = load_backbone(run.recipe.backbone, run.recipe.max_length, run.recipe.device)
     blocks = []
     with run.progress.task(f"{name}: encoding texts with the backbone", len(texts)) as advance:
         for start in range(0, len(texts), BLOCK):
-            blocks.append(encode(backbone, texts[start : start + BLOCK], query=one.task == "asymmetric"))
+            blocks.append(encode(backbone, texts[start : start + BLOCK], query=query))
             advance(len(blocks[-1]))
     return np.concatenate(blocks)
 
