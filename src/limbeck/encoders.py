@@ -6,13 +6,12 @@ torch and sentence-transformers are imported when a function needs them, so that
 from __future__ import annotations
 
 import hashlib
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limbeck.errors import InputError
+from limbeck.hardware import supports_bf16
 
 if TYPE_CHECKING:
     import os
@@ -25,23 +24,6 @@ if TYPE_CHECKING:
 
 MISSING = "the packages 'torch' and 'sentence-transformers' are not installed"
 REMEDY = "pip install 'limbeck[dense]'"
-
-
-@cache
-def supports_bf16(device_type: str) -> bool:
-    """Whether bfloat16 is computed in hardware: on CUDA from Ampere on, on CPUs with avx512_bf16 or amx_bf16.
-
-    Elsewhere PyTorch emulates it, more slowly than float32.
-    """
-    import torch  # noqa: PLC0415  # takes seconds
-
-    if device_type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    cpuinfo = Path("/proc/cpuinfo")
-    if device_type != "cpu" or not cpuinfo.is_file():
-        return False
-    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
-    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:

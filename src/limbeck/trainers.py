@@ -28,9 +28,9 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
 from limbeck.files import atomic_path, make_folder
+from limbeck.hardware import supports_bf16
 
 _STATE = "trainer_state.json"  # the trainer writes it last
 

@@ -105,7 +105,7 @@ def _devices() -> list[dict[str, Any]]:
         return []
     import torch  # noqa: PLC0415 - takes seconds
 
-    from limbeck.encoders import supports_bf16  # noqa: PLC0415
+    from limbeck.hardware import supports_bf16  # noqa: PLC0415
 
     devices = [
         {

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from limbeck.encoders import supports_bf16
 from limbeck.errors import InputError
+from limbeck.hardware import supports_bf16
 from limbeck.indexes.vectors import storage
 from limbeck.indexes.vectors.builder import FILES, Builder
 from limbeck.indexes.vectors.first_stage import (
