@@ -12,6 +12,8 @@ from limbeck.data import Judgements, RankedList, Rankings
 from limbeck.data.formats.qrels import read_qrels
 from limbeck.data.formats.trec import write_run
 from limbeck.errors import InputError
+from limbeck.pipeline import stages_of
+from limbeck.pipeline.run import stage_keys
 from limbeck.pipeline.teaching import _without_likely_positives
 from limbeck.teachers import ScoreCache, TeacherNotBetterError
 from tests.pipeline.tiny_corpus import SPLITS, run_recipe, tiny_recipe, write_corpus
@@ -247,3 +249,21 @@ def test_prompts_that_a_recipe_refuses(tmp_path: Path, corpus: Path, tiny_encode
     prompt["template"] = "{query} {passage}?"
     with pytest.raises(InputError, match="`language` chooses a built-in question"):
         tiny_recipe(corpus, tiny_encoder_path, **llm_teacher(tmp_path, prompt=prompt, language="zh"))
+
+
+def test_the_files_of_a_base_are_part_of_the_teachers_key(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "weights").write_text("one")
+    member = {"kind": "cross-encoder", "fine_tuning": {"base": str(base)}}
+
+    def key() -> str:
+        recipe = tiny_recipe(corpus, tiny_encoder_path, teacher={"members": [member]})
+        return stage_keys(recipe, stages_of(recipe))["teacher"]
+
+    before = key()
+    assert key() == before
+    (base / "weights").write_text("other")
+    assert key() != before

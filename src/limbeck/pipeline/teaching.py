@@ -85,11 +85,10 @@ def _stamps_of_members(recipe: Recipe) -> object:
     for member in recipe.teacher.members:
         if isinstance(member, RunMember):
             paths += [path for path in (member.train, member.dev, member.test) if path is not None]
-        elif (
-            isinstance(member, BiEncoderMember | LateInteractionMember | CrossEncoderMember | LLMMember)
-            and member.model is not None
-        ):
-            paths.append(Path(member.model))  # of a name on the hub there are no files
+        elif isinstance(member, BiEncoderMember | LateInteractionMember | CrossEncoderMember | LLMMember):
+            base = member.fine_tuning.base if isinstance(member, CrossEncoderMember) else None
+            # Of a name on the hub there are no files.
+            paths += [Path(name) for name in (member.model, base) if name is not None]
     return file_stamps(*paths)
 
 

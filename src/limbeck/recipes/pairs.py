@@ -172,7 +172,7 @@ class PairLossRecipe(Section):
     feature: float = Field(
         0.0,
         ge=0,
-        description="Feature imitation over each text's own list; needs a cross-encoder as teacher.",
+        description="Feature imitation over each text's own list; the teacher is a cross-encoder or an LLM.",
     )
     temperature: float = Field(1.0, gt=0, description="Of the contrastive imitation.")
     positive_from: float = Field(
