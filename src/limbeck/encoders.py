@@ -73,7 +73,7 @@ def load_cross_encoder(
         else _loaded(CrossEncoder, model, "a cross-encoder", **options)
     )
     if max_length is not None:
-        positions = getattr(loaded.config, "max_position_embeddings", None)
+        positions = _positions(loaded)
         if positions is not None and max_length > positions:
             raise InputError(
                 f"the cross-encoder '{model}' reads at most {positions} tokens, "
@@ -82,6 +82,16 @@ def load_cross_encoder(
             )
         loaded.max_length = max_length
     return loaded
+
+
+def _positions(model: CrossEncoder) -> int | None:
+    """The tokens for which a model has positions; None where its configuration does not say."""
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        # RoBERTa counts from behind the padding token: two of its 514 positions are never a token's.
+        if name.endswith(".position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.num_embeddings) - int(module.padding_idx) - 1
+    return positions
 
 
 def _loaded(kind: Callable[..., Any], model: Any, what: str, **options: object) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch.nn import Identity
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from limbeck.data import Judgements
 from limbeck.encoders import weights_digest
@@ -21,7 +22,7 @@ from limbeck.teachers import (
     cross_encoder,
     fine_tune_cross_encoder,
 )
-from tests.tiny_models import WORDS, tiny_cross_encoder
+from tests.tiny_models import WORDS, tiny_cross_encoder, tiny_tokenizer
 from tests.trainings import Interrupt, Interrupted, Steps, leave_half
 
 PAIRS = [
@@ -87,6 +88,25 @@ def test_what_is_no_cross_encoder(tmp_path, tiny_encoder_path):
 def test_a_cross_encoder_that_reads_less_than_it_should(tiny_cross_encoder_path):
     with pytest.raises(InputError, match="reads at most 128 tokens, and max_length is 129"):
         CrossEncoderTeacher(str(tiny_cross_encoder_path), max_length=129)
+
+
+def test_positions_that_are_never_a_tokens_are_not_counted(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    tokenizer = tiny_tokenizer()
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=34,
+        pad_token_id=tokenizer.pad_token_id,
+        type_vocab_size=2,
+        num_labels=1,
+        **sizes,
+    )
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    most = 34 - tokenizer.pad_token_id - 1
+    with pytest.raises(InputError, match=f"reads at most {most} tokens, and max_length is 34"):
+        CrossEncoderTeacher(str(tmp_path), max_length=34)
+    assert CrossEncoderTeacher(str(tmp_path), max_length=most).score([("cat", "a dog " * 30)]).shape == (1,)
 
 
 def test_precision_does_not_change_the_digest(tiny_encoder_path):

@@ -202,7 +202,11 @@ def _position(stages: Sequence[Stage], name: str | None) -> int:
         return len(stages) - 1
     names = [stage.name for stage in stages]
     if name not in names:
-        raise InputError(f"there is no stage '{name}'", expected=f"one of {', '.join(names)}")
+        raise InputError(
+            f"this recipe has no stage '{name}'",
+            expected=f"one of {', '.join(names)}",
+            remedy="`limbeck run` runs all that it has",
+        )
     return names.index(name)
 
 
