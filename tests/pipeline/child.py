@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from limbeck.pipeline import ranking
+from limbeck.pipeline import answering
 from limbeck.recipes import make_recipe
 from limbeck.teachers import ScoreCache
 from tests.pipeline.pairs.tiny_pairs import pair_content, set_content
@@ -55,7 +55,7 @@ def _run(corpus: Path, encoder: Path, folder: Path, log: Path, student: str) -> 
         return scores
 
     ScoreCache.get = logged  # type: ignore[method-assign]
-    ranking.BLOCK = 8  # so that answers and matches come in several blocks
+    answering.BLOCK = 8  # so that answers and matches come in several blocks
     # Random models: no teacher need be better than the student's start.
     run_recipe(RECIPES[student](corpus, encoder), folder, anyway=student == "pairs")
 
