@@ -57,7 +57,7 @@ def _run(corpus: Path, encoder: Path, folder: Path, log: Path, student: str) -> 
     ScoreCache.get = logged  # type: ignore[method-assign]
     answering.BLOCK = 8  # so that answers and matches come in several blocks
     # Random models: no teacher need be better than the student's start.
-    run_recipe(RECIPES[student](corpus, encoder), folder, anyway=student == "pairs")
+    run_recipe(RECIPES[student](corpus, encoder), folder, anyway=student in {"pairs", "mixed"})
 
 
 def _be_quiet(output: Path) -> None:
@@ -114,11 +114,24 @@ def long_pair_recipe(pairs: Path, encoder: Path) -> Any:
     return make_recipe(content, pairs / "recipe.yaml")
 
 
+def long_mixed_recipe(data: Path, encoder: Path) -> Any:
+    """A recipe of a corpus and a set of pairs, whose training writes several checkpoints."""
+    corpus = data / "corpus"
+    training = tiny_content(corpus, encoder)["training"]
+    return tiny_recipe(
+        corpus,
+        encoder,
+        pairs={"tiny": set_content(data)},
+        training=training | {"epochs": 2, "checkpoint_every": 4, "task_temperature": 2},
+    )
+
+
 #: By the kind of their student, or what it learns from.
 RECIPES: dict[str, Callable[[Path, Path], Any]] = {
     "dense": long_recipe,
     "generative": long_generative_recipe,
     "pairs": long_pair_recipe,
+    "mixed": long_mixed_recipe,
 }
 
 

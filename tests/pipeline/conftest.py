@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -26,3 +27,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path, tiny_encode
 def copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def encoder(tiny_encoder_path: Path, tmp_path: Path) -> Path:
+    """The tiny encoder with dropout, so that a training that goes on must find its random state again."""
+    path = Path(shutil.copytree(tiny_encoder_path, tmp_path / "encoder"))
+    config = path / "config.json"
+    settings = json.loads(config.read_text())
+    settings |= {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    config.write_text(json.dumps(settings))
+    return path
