@@ -150,7 +150,7 @@ def decoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_chunks_change_nothing(student, world, decoder_path, side):
+def test_parts_change_nothing(student, world, decoder_path, side):
     if side == "left":
         student = DenseStudent.start(str(decoder_path), max_length=32, heads=4, hidden=16, device="cpu")
     wakened(student)
@@ -159,9 +159,9 @@ def test_chunks_change_nothing(student, world, decoder_path, side):
     mask = inputs[1]["attention_mask"]
     assert bool(mask[:, 0 if side == "right" else -1].all())
     assert not bool(mask.all())
-    whole = StudentLoss(student.model, KL, chunk=1000)(inputs, targets)
-    for chunk in (1, 3):
-        parts = StudentLoss(student.model, KL, chunk=chunk)(inputs, targets)
+    whole = StudentLoss(student.model, KL, tokens=100_000)(inputs, targets)
+    for tokens in (1, 50):  # a text at a time, and several
+        parts = StudentLoss(student.model, KL, tokens=tokens)(inputs, targets)
         for name, part in whole.items():
             torch.testing.assert_close(parts[name], part, rtol=1e-4, atol=1e-5)
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from limbeck.batching import default_tokens, narrowed
 from limbeck.errors import InputError
 from limbeck.losses import D2LLMLoss, InBatchCandidates, ListLoss, PairFeatureBatch, in_batch_cross_entropy
 from limbeck.students.dense.interaction import PairScoring
@@ -145,7 +146,8 @@ class StudentLoss(nn.Module):
         task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
         cosine_weight: of the objective on the cosine part; 0 leaves it out. Without effect on a student
             that has no cosine part (`start="random"`), or nothing else.
-        chunk: texts a forward pass; texts of like length go together, so that little is padding.
+        tokens: of a forward pass, padding included; texts of like length go together, so that little is; None
+            takes what suits the model's device.
         name: put before the names of the parts, to tell several losses apart in the log.
     """
 
@@ -156,7 +158,7 @@ class StudentLoss(nn.Module):
         *,
         task: str = "asymmetric",
         cosine_weight: float = 0.0,
-        chunk: int = 32,
+        tokens: int | None = None,
         name: str = "",
     ) -> None:
         super().__init__()
@@ -164,7 +166,7 @@ class StudentLoss(nn.Module):
         self.objective = objective
         self.task = task
         self.cosine_weight = cosine_weight
-        self.chunk = chunk
+        self.tokens = tokens or default_tokens(model.device)
         self.name = name
 
     def forward(self, sentence_features: list[dict[str, Any]], labels: ListBatch) -> dict[str, Tensor]:
@@ -204,31 +206,9 @@ class StudentLoss(nn.Module):
         return last
 
     def _encode(self, features: Mapping[str, Any]) -> Tensor:
-        """Embeddings (texts, dimension) in float32, computed in chunks of like length."""
-        lengths = features["attention_mask"].sum(1)
-        order = lengths.argsort(descending=True, stable=True)
-        vectors = []
-        for rows in torch.split(order, self.chunk):
-            longest = int(lengths[rows[0]])
-            # Beside the tensors the library passes on the kind of input and the length of a prompt.
-            part = {
-                key: _trimmed(value[rows], longest, features) if isinstance(value, Tensor) else value
-                for key, value in features.items()
-            }
+        """Embeddings (texts, dimension) in float32, computed in parts of like length."""
+        positions, vectors = [], []
+        for rows, part in narrowed(features, self.tokens):
+            positions.append(torch.from_numpy(rows))
             vectors.append(self.model(part)["sentence_embedding"].float())
-        return torch.cat(vectors)[order.argsort()]
-
-
-def _trimmed(values: Tensor, longest: int, features: Mapping[str, Any]) -> Tensor:
-    """Drops the columns that are padding in every row of a chunk, on whichever side they stand.
-
-    Args:
-        values: a chunk of one of the features (rows, tokens).
-        longest: real tokens of the chunk's longest text.
-        features: of the whole batch, which tell the side.
-    """
-    mask = features["attention_mask"]
-    if values.dim() < 2 or values.shape[1] != mask.shape[1]:
-        return values
-    left_padded = bool((mask[:, -1] > 0).all()) and not bool((mask[:, 0] > 0).all())
-    return values[:, -longest:] if left_padded else values[:, :longest]
+        return torch.cat(vectors)[torch.cat(positions).argsort()]
