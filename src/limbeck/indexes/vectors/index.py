@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 
 from limbeck.errors import InputError
 from limbeck.hardware import supports_bf16
@@ -32,6 +34,7 @@ from limbeck.indexes.vectors.first_stage import (
 )
 from limbeck.indexes.vectors.interaction import InteractionWeights
 from limbeck.indexes.vectors.scoring import (
+    BF16_BLOCK,
     INTERACTION_BLOCK,
     Best,
     Bf16InteractionScorer,
@@ -256,32 +259,45 @@ class VectorIndex:
     def _scan(self, queries: NDArray[np.float32], k: int, weights: InteractionWeights) -> Hits:
         """The exhaustive search for a few hundred queries."""
         if not supports_bf16("cpu"):
-            return self._scan_with(InteractionScorer(weights), queries, k, weights)
-        threads = torch.get_num_threads()
-        with ThreadPoolExecutor(threads) as executor:
-            coarse = Bf16InteractionScorer(weights, executor, threads)
-            kept = min(k + BF16_MARGIN, len(self))
-            rows, _ = self._scan_with(coarse, queries, kept, weights)
-        return self._ranked(queries, rows, k, weights)
+            scorer = InteractionScorer(weights)
+            return self._scan_rows(scorer, INTERACTION_BLOCK, queries, k, slice(0, len(self)))
+        kept = min(k + BF16_MARGIN, len(self))
 
-    def _scan_with(
+        def scan(start: int, stop: int) -> Hits:
+            # Parts of one operation in several threads would wait for each other after each small step.
+            with _openmp().limit(limits=1):
+                coarse = Bf16InteractionScorer(weights)
+                return self._scan_rows(coarse, BF16_BLOCK, queries, kept, slice(start, stop))
+
+        threads = torch.get_num_threads()
+        ends = np.linspace(0, len(self), threads + 1).astype(int).tolist()
+        with ThreadPoolExecutor(threads) as executor:
+            parts = list(executor.map(scan, ends[:-1], ends[1:]))
+        rows = np.concatenate([rows for rows, _ in parts], axis=1)
+        scores = np.concatenate([scores for _, scores in parts], axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+        return self._ranked(queries, np.take_along_axis(rows, best, 1), k, weights)
+
+    def _scan_rows(
         self,
         scorer: InteractionScorer | Bf16InteractionScorer,
+        block_size: int,
         queries: NDArray[np.float32],
         k: int,
-        weights: InteractionWeights,
+        among: slice,
     ) -> Hits:
-        """The k best of all passages by this scorer; one block of passages serves all queries."""
+        """The k best of these passages by the scorer, or all; a block serves all queries."""
+        weights = self._weights()
         best = [Best(k) for _ in queries]
         query_halves = torch.from_numpy(weights.query_halves(queries))
         query_columns = torch.from_numpy(queries).T
-        for start in range(0, len(self), INTERACTION_BLOCK):
-            block = slice(start, start + INTERACTION_BLOCK)
+        for start in range(among.start, among.stop, block_size):
+            block = slice(start, min(start + block_size, among.stop))
             halves = as_float32(self._halves[block])
             cosines = (as_float32(self._vectors[block]) @ query_columns).T.contiguous()
             for query, kept in enumerate(best):
                 kept.add(start, scorer.scores(query_halves[query], halves, cosines[query]).numpy())
-        return stacked(best, k)
+        return stacked(best, min(k, among.stop - among.start))
 
     def _score_rows(
         self, queries: NDArray[np.float32], rows: NDArray[np.int64], weights: InteractionWeights
@@ -323,6 +339,12 @@ class VectorIndex:
 
     def _path(self, name: str) -> Path:
         return self.directory / FILES[name]
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Limits the threads of an operation, for the Python thread that asks; finding it takes time."""
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def two_stage_recall(
