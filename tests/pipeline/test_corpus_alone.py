@@ -246,6 +246,7 @@ def test_writers_that_contradict_themselves(tmp_path, tiny_encoder_path):
     for writer, match in (
         ({"kind": "seq2seq"}, "either a model or examples"),
         ({"kind": "llm", "model": "x", "prompt": "ask"}, "0 placeholders {passage}"),
+        (SERVER | {"prompt": "{passage} or {passage}"}, "2 placeholders {passage}"),
         ({"kind": "cloze", "min_words": 5, "max_words": 4}, "max_words is 4"),
     ):
         with pytest.raises(InputError, match=match):

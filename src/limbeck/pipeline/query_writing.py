@@ -16,7 +16,7 @@ from limbeck.query_generation.sampling import Sampling
 from limbeck.query_generation.seq2seq import QueryGenerator, Seq2SeqWriter
 from limbeck.query_generation.training import train_query_generator
 from limbeck.query_generation.writing import generate_pseudo_queries
-from limbeck.recipes import GeneratedSource, Recipe, Seq2SeqWriterRecipe
+from limbeck.recipes import QueryGeneratorSection, Recipe
 from limbeck.students.generative.training import GenerationSettings
 from limbeck.trainers import require_finite
 
@@ -56,7 +56,7 @@ def write_queries(run: Run, work: Path) -> None:
 
 def open_generator(
     run: Run,
-    source: GeneratedSource | Seq2SeqWriterRecipe,
+    source: QueryGeneratorSection,
     examples: Callable[[], Examples],
     work: Path,
 ) -> QueryGenerator:
@@ -78,7 +78,7 @@ def _own_examples(run: Run) -> Examples:
     return queries, judgements, run.dataset.training_view
 
 
-def _given(run: Run, source: GeneratedSource | Seq2SeqWriterRecipe, model: str) -> QueryGenerator:
+def _given(run: Run, source: QueryGeneratorSection, model: str) -> QueryGenerator:
     return QueryGenerator.start(
         model,
         max_passage_length=source.max_passage_length,
@@ -89,7 +89,7 @@ def _given(run: Run, source: GeneratedSource | Seq2SeqWriterRecipe, model: str) 
 
 
 def _trained(
-    run: Run, source: GeneratedSource | Seq2SeqWriterRecipe, examples: Callable[[], Examples], work: Path
+    run: Run, source: QueryGeneratorSection, examples: Callable[[], Examples], work: Path
 ) -> QueryGenerator:
     """The backbone, trained on examples; one that an interrupted attempt has finished."""
     folder = work / MODEL

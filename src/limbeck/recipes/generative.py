@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from limbeck.recipes.base import File, Fraction, ListLossName, ModelName, Section
+from limbeck.recipes.queries import QueryGeneratorSection
 
 #: The losses whose margins were published: DGR's and LTRGR's.
 PUBLISHED_MARGINS: tuple[ListLossName, ...] = ("distilled_rank_net", "positive_margin")
@@ -40,20 +41,11 @@ class FileSource(Section):
     path: File
 
 
-class GeneratedSource(Section):
+class GeneratedSource(QueryGeneratorSection):
     """Questions written by a model: one that is trained here on the training queries, or a given one."""
 
     kind: Literal["generated"]
-    model: ModelName | None = Field(
-        None, description="A model of passage to query; null trains the backbone to be one."
-    )
     count: int = Field(5, ge=1, description="Questions a passage.")
-    max_passage_length: int = Field(192, ge=8, description="Tokens of a passage that are read.")
-    max_query_length: int = Field(32, ge=4, description="Tokens of a question.")
-    epochs: float = Field(3.0, gt=0, description="Of the training, as the keys below.")
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    checkpoint_every: int = Field(200, ge=1)
 
 
 PseudoQuerySource = Annotated[

@@ -25,21 +25,28 @@ class ClozeWriterRecipe(Section):
         return self
 
 
-class Seq2SeqWriterRecipe(Section):
+class QueryGeneratorSection(Section):
+    """A model of passage to query: a given one, or the backbone, trained to be one."""
+
+    model: ModelName | None = Field(
+        None, description="A model of passage to query; null trains the backbone to be one."
+    )
+    max_passage_length: int = Field(192, ge=8, description="Tokens of a passage that are read.")
+    max_query_length: int = Field(32, ge=4, description="Tokens of a question.")
+    epochs: float = Field(3.0, gt=0, description="Of the training, as the next three keys.")
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    checkpoint_every: int = Field(200, ge=1)
+
+
+class Seq2SeqWriterRecipe(QueryGeneratorSection):
     """A model of passage to query: a given one, or the backbone, taught the queries of another data set."""
 
     kind: Literal["seq2seq"]
-    model: ModelName | None = None
     examples: Folder | None = Field(
         None, description="A BEIR folder whose queries teach the backbone to write, where no model is given."
     )
     split: str = Field("train", description="Name of the qrels file (less .tsv) of the examples.")
-    max_passage_length: int = Field(192, ge=8, description="Tokens of a passage that are read.")
-    max_query_length: int = Field(32, ge=4, description="Tokens of a question.")
-    epochs: float = Field(3.0, gt=0, description="Of the training, as the keys below.")
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    checkpoint_every: int = Field(200, ge=1)
 
     @model_validator(mode="after")
     def _model_or_examples(self) -> Self:
@@ -48,51 +55,42 @@ class Seq2SeqWriterRecipe(Section):
         return self
 
 
-class LLMWriterRecipe(Section):
-    """A causal language model, asked for questions that the passage answers."""
+class PromptedWriterSection(Section):
+    """A language model that is asked for questions which the passage answers."""
 
-    kind: Literal["llm"]
-    model: ModelName
     prompt: str | None = Field(
         None, description="With {passage} where the passage goes; null takes the built-in one, en or zh."
     )
     max_passage_length: int = Field(384, ge=8, description="Tokens of a passage that are read.")
     max_query_length: int = Field(48, ge=4, description="Tokens of an answer.")
+    temperature: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _place_of_the_passage(self) -> Self:
+        found = 1 if self.prompt is None else self.prompt.count("{passage}")
+        if found != 1:
+            raise ValueError(f"prompt has {found} placeholders {{passage}}: one is needed")
+        return self
+
+
+class LLMWriterRecipe(PromptedWriterSection):
+    """A causal language model, asked for questions that the passage answers."""
+
+    kind: Literal["llm"]
+    model: ModelName
     top_k: int = Field(50, ge=1, description="Tokens that are drawn from, the most likely ones.")
     top_p: float = Field(0.95, gt=0, le=1, description="Of these, those that make up this share.")
-    temperature: float = Field(1.0, gt=0)
     batch_size: int = Field(4, ge=1, description="Passages that are read together.")
     load: dict[str, Any] = Field(
         {},
         description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",
     )
 
-    @model_validator(mode="after")
-    def _place_of_the_passage(self) -> Self:
-        _require_place(self.prompt)
-        return self
 
-
-class ServerWriterRecipe(ServerSection):
+class ServerWriterRecipe(ServerSection, PromptedWriterSection):
     """A model on a server that speaks OpenAI's protocol, asked for questions that the passage answers."""
 
     kind: Literal["server"]
-    prompt: str | None = Field(
-        None, description="With {passage} where the passage goes; null takes the built-in one, en or zh."
-    )
-    max_passage_length: int = Field(384, ge=8, description="Tokens of a passage that are sent, about.")
-    max_query_length: int = Field(48, ge=4, description="Tokens of an answer.")
-    temperature: float = Field(1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _place_of_the_passage(self) -> Self:
-        _require_place(self.prompt)
-        return self
-
-
-def _require_place(prompt: str | None) -> None:
-    if prompt is not None and prompt.count("{passage}") != 1:
-        raise ValueError(f"prompt has {prompt.count('{passage}')} placeholders {{passage}}: one is needed")
 
 
 Writer = Annotated[
