@@ -159,6 +159,43 @@ def test_a_member_that_does_not_load_is_found_before_any_work(
     refused(wrong, tmp_path / "run", r"^teacher\.members\.1: .*loaded")
 
 
+def test_what_a_member_is_tuned_from_is_loaded_before_any_work(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    (tmp_path / "empty").mkdir()
+    tuning = {"fine_tuning": {"base": str(tmp_path / "empty")}}
+    members = [{"kind": "bm25"}, {"kind": "cross-encoder"} | tuning]
+    wrong = recipe(corpus, tiny_encoder_path, teacher={"members": members})
+    refused(wrong, tmp_path / "run", r"^teacher\.members\.1\.fine_tuning\.base: .*loaded")
+    # The tiny encoder has 128 positions.
+    members = [{"kind": "cross-encoder", "fine_tuning": {"base": str(tiny_encoder_path)}}]
+    wrong = recipe(corpus, tiny_encoder_path, teacher={"members": members, "max_length": 129})
+    refused(wrong, tmp_path / "long", r"^teacher\.members\.0\.fine_tuning\.base: .*at most 128 tokens")
+
+
+@pytest.mark.parametrize("member", [{"kind": "cross-encoder"}, {"kind": "bi-encoder", "fine_tuned": True}])
+def test_what_a_member_of_pairs_is_tuned_from_is_loaded_before_any_work(
+    tiny_encoder_path: Path, tmp_path: Path, member: dict[str, object]
+):
+    (tmp_path / "empty").mkdir()
+    pairs = write_pairs(tmp_path / "pairs")
+    tuning = {"fine_tuning": {"base": str(tmp_path / "empty")}}
+    sets = {"tiny": set_content(pairs, teacher={"members": [member | tuning]})}
+    wrong = pair_recipe(pairs, tiny_encoder_path, pairs=sets)
+    refused(wrong, tmp_path / "run", r"^pairs\.tiny\.teacher\.members\.0\.fine_tuning\.base: .*loaded")
+
+
+@pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder", "late-interaction", "llm"])
+def test_a_filter_that_does_not_load_is_found_before_any_work(
+    own: Path, tiny_encoder_path: Path, tmp_path: Path, kind: str
+):
+    (tmp_path / "empty").mkdir()
+    teacher = {"kind": kind, "model": str(tmp_path / "empty")}
+    data = {"kind": "corpus", "file": str(own / "corpus.jsonl"), "queries": {"filter": {"teacher": teacher}}}
+    wrong = recipe(own, tiny_encoder_path, data=data)
+    refused(wrong, tmp_path / "run", r"^data\.queries\.filter\.teacher: .*loaded", until="sift")
+
+
 @pytest.mark.parametrize("kind", ["cross-encoder", "bi-encoder"])
 def test_a_teacher_of_pairs_that_does_not_load_is_found_before_any_work(
     tiny_encoder_path: Path, tmp_path: Path, kind: str

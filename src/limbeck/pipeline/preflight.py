@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from limbeck.backbones import locate_backbone
 from limbeck.data.formats.beir import LAYOUT
 from limbeck.data.formats.corpus import corpus_passages
 from limbeck.encoders import load_cross_encoder
@@ -165,28 +166,26 @@ def check_writer(recipe: Recipe) -> None:
 
 
 def check_filter(recipe: Recipe) -> None:
-    """The ranker that filters written questions can be asked."""
+    """The ranker that filters the questions of a corpus loads, or can be asked."""
     if isinstance(recipe.data, CorpusData):
-        _check_asked("data.queries.filter.teacher", recipe.data.queries.filter.teacher, recipe.device)
+        _check_member("data.queries.filter.teacher", recipe.data.queries.filter.teacher, recipe)
 
 
 def check_teacher(recipe: Recipe) -> None:
-    """Each given model loads; language models and servers can be asked."""
+    """Each given model loads, and what one is fine-tuned from; language models and servers can be asked."""
     for number, member in enumerate(recipe.teacher.members):
-        place = f"teacher.members.{number}"
-        if isinstance(member, CrossEncoderMember):
-            _check_cross_encoder(place, member.model, recipe.teacher.max_length)
-        elif isinstance(member, BiEncoderMember | LateInteractionMember):
-            _check_encoder(place, member.model, recipe.max_length)
-        else:
-            _check_asked(place, member, recipe.device)
+        _check_member(f"teacher.members.{number}", member, recipe)
 
 
-def _check_asked(place: str, member: Member | None, device: str | None) -> None:
-    if isinstance(member, ServerMember):
+def _check_member(place: str, member: Member | None, recipe: Recipe) -> None:
+    if isinstance(member, CrossEncoderMember):
+        _check_cross_encoder(place, member, recipe.teacher.max_length)
+    elif isinstance(member, BiEncoderMember | LateInteractionMember):
+        _check_encoder(place, member.model, recipe.max_length)
+    elif isinstance(member, ServerMember):
         _check_server(place, member)
     elif isinstance(member, LLMMember):
-        _check_llm(place, member, member.question, device, tuned=member.fine_tuning is not None)
+        _check_llm(place, member, member.question, recipe.device, tuned=member.fine_tuning is not None)
 
 
 def _check_server(place: str, section: ServerSection) -> None:
@@ -204,15 +203,23 @@ def check_pair_teachers(recipe: Recipe) -> None:
                 question, tuned = member.question_of(one.task), member.fine_tuning is not None
                 _check_llm(place, member, question, recipe.device, tuned=tuned)
             elif isinstance(member, PairCrossEncoderMember):
-                _check_cross_encoder(place, member.model, member.max_length)
+                _check_cross_encoder(place, member, member.max_length)
+            elif member.fine_tuned:
+                _check_encoder(f"{place}.fine_tuning.base", member.fine_tuning.base, recipe.max_length)
             else:
                 _check_encoder(place, member.model, recipe.max_length)
 
 
-def _check_cross_encoder(place: str, model: str | None, max_length: int) -> None:
-    if model is not None:
+def _check_cross_encoder(
+    place: str, member: CrossEncoderMember | PairCrossEncoderMember, max_length: int
+) -> None:
+    base = member.fine_tuning.base
+    if member.model is not None:
         with _at(place):
-            CrossEncoderTeacher(load_cross_encoder(model, max_length=max_length, device="cpu"))
+            CrossEncoderTeacher(load_cross_encoder(member.model, max_length=max_length, device="cpu"))
+    elif base is not None:
+        with _at(f"{place}.fine_tuning.base"):
+            load_cross_encoder(locate_backbone(base), max_length=max_length, num_labels=1, device="cpu")
 
 
 def _check_encoder(place: str, model: str | None, max_length: int) -> None:
