@@ -88,9 +88,9 @@ def long_recipe(corpus: Path, encoder: Path) -> Any:
 
 
 def long_generative_recipe(corpus: Path, encoder: Path) -> Any:
-    """A recipe that writes pseudo-queries, and whose trainings write several checkpoints."""
+    """A recipe that writes and filters pseudo-queries, and whose trainings write several checkpoints."""
     source = {"kind": "generated", "count": 2, "max_passage_length": 32, "max_query_length": 8}
-    source |= {"epochs": 2, "checkpoint_every": 2}
+    source |= {"epochs": 2, "checkpoint_every": 2, "filter": {"min_words": 1, "rank": 15}}
     content = generative_content(
         corpus,
         encoder,

@@ -205,7 +205,7 @@ def test_what_cannot_be_made_a_data_set(tmp_path, tiny_encoder_path, refused):
 
 def test_what_a_recipe_may_not_ask(tmp_path, tiny_encoder_path):
     for filter_, match in (
-        ({"teacher": {"kind": "cross-encoder"}}, "trained on the questions that it is to filter"),
+        ({"teacher": {"kind": "cross-encoder"}}, "a filter trains none"),
         ({"min_probability": 0.5}, "the score of late-interaction is none"),
         ({"teacher": None, "min_probability": 0.5}, "the score of no teacher is none"),
     ):

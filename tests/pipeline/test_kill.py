@@ -50,5 +50,5 @@ def test_killed_at_random_instants_it_comes_to_the_same_end(corpus: Path, encode
 def test_killed_in_every_stage_a_generative_student_comes_to_the_same_end(
     corpus: Path, encoder: Path, tmp_path: Path
 ):
-    stages = ("write-queries", "generate", "base", "own", "teach", "distil")
+    stages = ("write-queries", "sift-queries", "generate", "base", "own", "teach", "distil")
     kill_in_every_stage(corpus, encoder, tmp_path, "generative", stages, rounds=2, least=4)

@@ -12,7 +12,7 @@ from limbeck.evaluation import latency_ms
 from limbeck.pipeline.answering import kept_answers
 from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
 from limbeck.pipeline.folder import SCRATCH, write_json
-from limbeck.pipeline.identifiers import generative_student, identifier_views, view_files
+from limbeck.pipeline.identifiers import generative_student, identifier_views, view_files, view_settings
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Recipe
@@ -35,7 +35,7 @@ def generation_settings(recipe: Recipe) -> object:
     return [
         student.generation,
         [student.model, student.start, student.encoder_layers, student.decoder_layers],
-        [student.max_query_length, student.views],
+        [student.max_query_length, view_settings(recipe)],
         file_stamps(Path(student.model)) if student.model else None,
         view_files(recipe),
         backbone_settings(recipe),

@@ -13,13 +13,14 @@ from limbeck.recipes import (
     GenerativeStudentRecipe,
     PseudoQueryRecipe,
     PseudoQuerySource,
+    QueryFilter,
     Recipe,
     TitleRecipe,
 )
 from limbeck.students.generative.identifiers import BodyView, IdentifierView, PseudoQueryView, TitleView
 from limbeck.students.generative.pseudo_queries import PseudoQueries
 
-#: The questions that a model has written, in the folder of their stage.
+#: The questions that a model has written, or those of them that are kept, in the folder of their stage.
 WRITTEN = "pseudo-queries.arrow"
 
 
@@ -53,6 +54,30 @@ def written_source(recipe: Recipe) -> GeneratedSource:
     return next(source for source in _sources(recipe) if isinstance(source, GeneratedSource))
 
 
+def written_place(recipe: Recipe) -> str:
+    """The key of that source in the recipe, for messages."""
+    return next(
+        f"student.views.{number}.sources.{at}"
+        for number, view in enumerate(generative_student(recipe).views)
+        if isinstance(view, PseudoQueryRecipe)
+        for at, source in enumerate(view.sources)
+        if isinstance(source, GeneratedSource)
+    )
+
+
+def filters_queries(recipe: Recipe) -> bool:
+    """Whether some of the written pseudo-queries are to be dropped."""
+    return writes_queries(recipe) and written_source(recipe).filter is not None
+
+
+def query_filter(recipe: Recipe) -> QueryFilter:
+    """Which of the written pseudo-queries are kept; stages that call this stand in no other recipe's list."""
+    wanted = written_source(recipe).filter
+    if wanted is None:
+        raise TypeError(f"the recipe '{recipe.name}' keeps all pseudo-queries")
+    return wanted
+
+
 def _sources(recipe: Recipe) -> list[PseudoQuerySource]:
     views = (view for view in generative_student(recipe).views if isinstance(view, PseudoQueryRecipe))
     return [source for view in views for source in view.sources]
@@ -61,6 +86,12 @@ def _sources(recipe: Recipe) -> list[PseudoQuerySource]:
 def pseudo_query_files(recipe: Recipe) -> list[Path]:
     """The files of pseudo-queries that a recipe names."""
     return [source.path for source in _sources(recipe) if isinstance(source, FileSource)]
+
+
+def view_settings(recipe: Recipe) -> list[object]:
+    """What the views say, but for the filter of pseudo-queries: it has a stage of its own before them."""
+    unfiltered = {"sources": {"__all__": {"filter"}}}
+    return [view.model_dump(exclude=unfiltered) for view in generative_student(recipe).views]
 
 
 def view_files(recipe: Recipe) -> object:
@@ -96,5 +127,6 @@ def _pseudo_queries(run: Run, view: PseudoQueryRecipe, *, training: bool) -> Pse
         elif source.kind == "training-queries" and not training:
             found.append(PseudoQueries.from_training(*training_queries(run)))
         elif source.kind == "generated":
-            found.append(PseudoQueries.open(run.folder / "write-queries" / WRITTEN))
+            stage = "sift-queries" if filters_queries(run.recipe) else "write-queries"
+            found.append(PseudoQueries.open(run.folder / stage / WRITTEN))
     return PseudoQueries.joined(found)

@@ -14,7 +14,7 @@ from limbeck.data.formats.beir import import_beir
 from limbeck.errors import InputError
 from limbeck.pipeline.candidates import backbone_settings, drawn_queries, file_stamps
 from limbeck.pipeline.folder import SCRATCH, write_json
-from limbeck.pipeline.query_writing import Examples, open_generator
+from limbeck.pipeline.query_writing import WRITER, Examples, open_generator
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import open_client
 from limbeck.query_generation.cloze import ClozeWriter
@@ -37,8 +37,8 @@ from limbeck.recipes import (
 from limbeck.students.generative.pseudo_queries import write_texts
 from limbeck.teachers.llm.loading import load_language_model
 
-#: The questions by passage, and what wrote them, in the folder of the stage.
-QUESTIONS, WRITER = "questions.arrow", "writer.json"
+#: The questions by passage, in the folder of the stage.
+QUESTIONS = "questions.arrow"
 
 #: Beside the scores that were paid for: what a server answered. It outlives the stage.
 ANSWERS = "answers.jsonl"

@@ -25,8 +25,10 @@ from limbeck.evaluation.report import require_extra
 from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
+from limbeck.pipeline.identifiers import query_filter, written_place, written_source
 from limbeck.pipeline.language_models import check_llm
 from limbeck.pipeline.servers import endpoint_of
+from limbeck.query_generation.seq2seq import QueryGenerator
 from limbeck.recipes import (
     BeirData,
     BiEncoderMember,
@@ -42,6 +44,7 @@ from limbeck.recipes import (
     Member,
     PairCrossEncoderMember,
     PairLLMMember,
+    QueryGeneratorSection,
     Recipe,
     ServerMember,
     ServerWriterRecipe,
@@ -160,15 +163,40 @@ def check_student(recipe: Recipe) -> None:
 
 
 def check_writer(recipe: Recipe) -> None:
-    """The server that writes questions can be asked."""
-    if isinstance(recipe.data, CorpusData) and isinstance(recipe.data.queries.writer, ServerWriterRecipe):
-        _check_server("data.queries.writer", recipe.data.queries.writer)
+    """The server that writes questions can be asked; the model of passage to query loads."""
+    if not isinstance(recipe.data, CorpusData):
+        return
+    place, writer = "data.queries.writer", recipe.data.queries.writer
+    if isinstance(writer, ServerWriterRecipe):
+        _check_server(place, writer)
+    elif isinstance(writer, QueryGeneratorSection):
+        _check_generator(place, writer, recipe)
 
 
 def check_filter(recipe: Recipe) -> None:
     """The ranker that filters the questions of a corpus loads, or can be asked."""
     if isinstance(recipe.data, CorpusData):
         _check_member("data.queries.filter.teacher", recipe.data.queries.filter.teacher, recipe)
+
+
+def check_query_generator(recipe: Recipe) -> None:
+    """The model that writes pseudo-queries, or is to learn it, loads and reads so much."""
+    _check_generator(written_place(recipe), written_source(recipe), recipe)
+
+
+def check_query_filter(recipe: Recipe) -> None:
+    """As `check_filter`, of pseudo-queries."""
+    _check_member(f"{written_place(recipe)}.filter.teacher", query_filter(recipe).teacher, recipe)
+
+
+def _check_generator(place: str, section: QueryGeneratorSection, recipe: Recipe) -> None:
+    with _at(place):
+        QueryGenerator.start(
+            section.model or recipe.backbone,
+            max_passage_length=section.max_passage_length,
+            max_query_length=section.max_query_length,
+            device="cpu",
+        )
 
 
 def check_teacher(recipe: Recipe) -> None:

@@ -1,15 +1,27 @@
-"""The stage that writes pseudo-queries: questions for passages that no training query asks for."""
+"""The stages of pseudo-queries: a model writes questions for every passage, and a filter drops some."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from limbeck.data import Judgements, Passages, Queries
-from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
+from limbeck.mining import BM25
+from limbeck.pipeline.candidates import backbone_settings, file_stamps, open_bm25, training_queries
+from limbeck.pipeline.filtering import (
+    COUNTS,
+    Searched,
+    count_verdicts,
+    filter_settings,
+    judge_questions,
+    tell_verdicts,
+    write_verdicts,
+)
 from limbeck.pipeline.folder import SCRATCH, write_json
-from limbeck.pipeline.identifiers import WRITTEN, written_source
+from limbeck.pipeline.identifiers import WRITTEN, query_filter, written_place, written_source
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.query_generation.sampling import Sampling
@@ -17,10 +29,15 @@ from limbeck.query_generation.seq2seq import QueryGenerator, Seq2SeqWriter
 from limbeck.query_generation.training import train_query_generator
 from limbeck.query_generation.writing import generate_pseudo_queries
 from limbeck.recipes import QueryGeneratorSection, Recipe
+from limbeck.students.generative.pseudo_queries import PseudoQueries, write_texts
 from limbeck.students.generative.training import GenerationSettings
 from limbeck.trainers import require_finite
 
 MODEL = "query-generator"
+#: What wrote the questions, beside them.
+WRITER = "writer.json"
+#: Every written pseudo-query with what became of it.
+TABLE = "pseudo-queries.parquet"
 
 #: Queries, their judgements and the passages that are judged: what a model learns to write from.
 Examples = tuple[Queries, Judgements, Passages]
@@ -30,28 +47,79 @@ def query_writing_settings(recipe: Recipe) -> object:
     """What the written questions depend on."""
     source = written_source(recipe)
     stamps = file_stamps(Path(source.model)) if source.model else None
-    return [source, stamps, backbone_settings(recipe), recipe.seed]
+    said = source.model_dump(exclude={"filter"})  # which drops them in a stage of its own
+    return [said, stamps, backbone_settings(recipe), recipe.seed]
 
 
 def write_queries(run: Run, work: Path) -> None:
     """Writes questions for every passage, with a given model or one that is trained here.
 
-    Leaves `pseudo-queries.arrow`; and of a training `query-generator/` and `curve.json`.
+    Leaves `pseudo-queries.arrow` and `writer.json`; and of a training `query-generator/` and `curve.json`.
     """
     source, seed = written_source(run.recipe), run.recipe.seed
     examples = partial(_own_examples, run)
-    generator = open_generator(run, source, examples, work)
+    writer = Seq2SeqWriter(open_generator(run, source, examples, work), Sampling(seed=seed))
     passages = run.dataset.training_view
     with run.progress.task("writing questions for passages", len(passages)) as advance:
         written = generate_pseudo_queries(
-            Seq2SeqWriter(generator, Sampling(seed=seed)),
+            writer,
             passages,
             source.count,
             work / WRITTEN,
             work_dir=work / SCRATCH / "blocks",
             progress=advance,
         )
+    write_json(work / WRITER, writer.settings())
     run.progress.note(f"{len(written):,} of {len(passages):,} passages have written questions")
+
+
+def query_sifting_settings(recipe: Recipe) -> object:
+    """What is kept of the written pseudo-queries depends on."""
+    wanted = filter_settings(recipe, query_filter(recipe))
+    return [*wanted, recipe.language, backbone_settings(recipe), recipe.seed]
+
+
+def sift_queries(run: Run, work: Path) -> None:
+    """Drops pseudo-queries that are worth little; a passage may lose all that it has.
+
+    Leaves `pseudo-queries.arrow` with those that are kept, `pseudo-queries.parquet` and `counts.json`.
+
+    Raises:
+        InputError: all were dropped.
+    """
+    written = PseudoQueries.open(run.folder / "write-queries" / WRITTEN)
+    judged = judge_questions(
+        run,
+        query_filter(run.recipe),
+        written,
+        lambda _: _searched(run, work / SCRATCH),
+        work / SCRATCH,
+        remedy=f"loosen {written_place(run.recipe)}.filter, or train the model that writes for longer",
+    )
+    kept: dict[str, list[str]] = {}
+    for question in judged:
+        if question.dropped is None:
+            kept.setdefault(question.passage_id, []).append(question.text)
+    write_texts(work / WRITTEN, kept.items())
+    write_verdicts(work / TABLE, judged, _writer(run))
+    counts = count_verdicts(judged)
+    write_json(work / COUNTS, counts)
+    lost = len(written) - len(kept)
+    run.progress.note(tell_verdicts(counts) + (f"; passages that keep none: {lost:,}" if lost else ""))
+
+
+def _searched(run: Run, scratch: Path) -> Searched:
+    """The passages as their questions were written for them; what is mined is not indexed again."""
+    view = run.dataset.training_view
+    if run.dataset.training_passages is None:
+        return Searched(view, open_bm25(run), run.folder / "mine" / "backbone")
+    return Searched(view, BM25.build(view, run.recipe.language), scratch / "backbone")
+
+
+def _writer(run: Run) -> dict[str, Any]:
+    path = run.folder / "write-queries" / WRITER
+    # Folders from before there was a filter lack it; they know one writer.
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"writer": "seq2seq"}
 
 
 def open_generator(

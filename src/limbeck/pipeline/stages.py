@@ -196,12 +196,20 @@ _GENERATIVE = (
         after=("mine",),
         settings=query_writing.query_writing_settings,
         work=query_writing.write_queries,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_query_generator),
+    ),
+    Stage(
+        "sift-queries",
+        "Drop pseudo-queries of little worth",
+        after=("mine", "write-queries"),
+        settings=query_writing.query_sifting_settings,
+        work=query_writing.sift_queries,
+        checks=(preflight.check_device, preflight.check_language, preflight.check_query_filter),
     ),
     Stage(
         "generate",
         "Teach the model to generate identifiers",
-        after=("mine", "write-queries"),
+        after=("mine", "write-queries", "sift-queries"),
         settings=generating.generation_settings,
         work=generating.learn_to_generate,
         checks=(preflight.check_device, preflight.check_student),
@@ -269,6 +277,8 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
         return _dense_stages(recipe, left_out)
     if not identifiers.writes_queries(recipe):
         left_out.add("write-queries")
+    if not identifiers.filters_queries(recipe):
+        left_out.add("sift-queries")
     if student.ranking is None:
         left_out |= _RANKING
     if not identifiers.uses_teacher(recipe):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from limbeck.recipes.base import File, Fraction, ListLossName, ModelName, Section
-from limbeck.recipes.queries import QueryGeneratorSection
+from limbeck.recipes.queries import QueryFilter, QueryGeneratorSection
 
 #: The losses whose margins were published: DGR's and LTRGR's.
 PUBLISHED_MARGINS: tuple[ListLossName, ...] = ("distilled_rank_net", "positive_margin")
@@ -46,6 +46,12 @@ class GeneratedSource(QueryGeneratorSection):
 
     kind: Literal["generated"]
     count: int = Field(5, ge=1, description="Questions a passage.")
+    filter: QueryFilter | None = Field(
+        None,
+        description="Which of them are kept, as data.queries.filter says it for a corpus that has none: {} "
+        "drops near-duplicates and those for which its teacher does not find the passage again; null keeps "
+        "all.",
+    )
 
 
 PseudoQuerySource = Annotated[

@@ -114,7 +114,7 @@ class QueryFilter(Section):
     teacher: Member | None = Field(
         LateInteractionMember(kind="late-interaction"),
         description="The ranker that must find the passage of a question among its candidates; one that is "
-        "given, and not trained here on these very questions. null asks none.",
+        "given, and not trained here. null asks none.",
     )
     miners: tuple[Literal["bm25", "dense"], ...] = Field(
         ("bm25", "dense"), min_length=1, description="Who finds the candidates."
@@ -132,13 +132,13 @@ class QueryFilter(Section):
             raise ValueError("filter.teacher is a run file, which cannot know questions that are yet to be")
         if isinstance(teacher, CrossEncoderMember) and teacher.model is None:
             raise ValueError(
-                "filter.teacher is a cross-encoder without a model: it would be trained on the questions "
-                "that it is to filter; name its model"
+                "filter.teacher is a cross-encoder without a model: a filter trains none, least of all on "
+                "the questions that it is to filter; name its model"
             )
         if isinstance(teacher, LLMMember) and teacher.fine_tuning is not None:
             raise ValueError(
-                "filter.teacher is an LLM with fine_tuning: it would be trained on the questions that it is "
-                "to filter; leave fine_tuning out"
+                "filter.teacher is an LLM with fine_tuning: a filter trains none, least of all on the "
+                "questions that it is to filter; leave fine_tuning out"
             )
         if self.min_probability is not None and (teacher is None or teacher.kind in _WITHOUT_LOGITS):
             raise ValueError(
