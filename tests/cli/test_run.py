@@ -171,5 +171,9 @@ def test_keys_lists_what_a_recipe_can_say(runner: CliRunner) -> None:
     assert any(line.startswith("pairs.NAME.train: required") for line in lines)
     assert any(line.startswith("pairs.NAME.teacher.members[].kind: llm") for line in lines)
     assert not any(line.startswith("pairs.train") for line in lines)
+    # Sections that may be left out: whether they are, and what they must say.
+    assert "student.ranking: {}  # null leaves the base retriever as it is." in lines
+    assert any(line.startswith("student.views[].sources[].filter: null  # Which of") for line in lines)
+    assert any(line.startswith('data.queries.filter.teacher: {"kind": "late-interaction"}') for line in lines)
     assert "student.pooling_start" in result.output
     assert "One of backbone, random." in result.output

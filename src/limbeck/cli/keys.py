@@ -25,8 +25,8 @@ def _keys(section: type[Section], prefix: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
         sections = list(_sections(field.annotation))
-        if not sections:
-            yield _line(path, field)
+        if not sections or type(None) in get_args(field.annotation):
+            yield _line(path, field)  # of a section that may be left out, whether it is by default
         for kind in sections:
             many = _MANY.get(get_origin(field.annotation), "")
             if "kind" in kind.model_fields:
@@ -45,10 +45,15 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
 
 
 def _line(path: str, field: FieldInfo) -> str:
-    default = "required" if field.default is PydanticUndefined else json.dumps(field.default, default=str)
+    default = "required" if field.default is PydanticUndefined else json.dumps(field.default, default=_said)
     choices = _choices(field.annotation)
     meaning = (field.description or "") + (f" One of {choices}." if choices else "")
     return f"{path}: {default}" + _meaning(meaning.strip())
+
+
+def _said(default: object) -> object:
+    """Of a section only what it must say: its other keys have lines of their own."""
+    return default.model_dump(exclude_defaults=True) if isinstance(default, Section) else str(default)
 
 
 def _choices(annotation: Any) -> str:
