@@ -161,9 +161,10 @@ def test_nobody_there():
     assert budget.spent.requests == 0
 
 
-def test_what_is_not_answered_in_time_may_have_been_paid_for(server):
+def test_what_is_not_answered_in_time_may_have_been_paid_for(start_server):
     budget = Budget(PRICE, ledger=Ledger())
-    client = ServerClient(Endpoint(server.url, MODEL, timeout_s=0.2, retries=1), budget)
+    # A server of its own: what it answers late must not be counted in another test.
+    client = ServerClient(Endpoint(start_server().url, MODEL, timeout_s=0.2, retries=1), budget)
     with pytest.raises(InputError, match=r"no answer within 0\.2 s, 2 times.*`timeout_s`"):
         list(client.ask([Request("cat", 5, 10, {"slow": 3})], text))
     assert budget.spent[:3] == (2, 20, 10)
