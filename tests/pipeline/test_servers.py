@@ -26,10 +26,13 @@ def member(server):
 
 @pytest.fixture
 def recipe(corpus, tiny_encoder_path, member):
-    def call(**changes):
-        teacher = {"members": [{"kind": "bm25"}, member | changes]}
-        mining = {"depth": 2, "random": 1, "evaluation_depth": 3, "max_queries": 8}
-        content = tiny_content(corpus, tiny_encoder_path, teacher=teacher, mining=mining)
+    def call(*, loss=None, training=None, **changes):
+        sections = {
+            "teacher": {"members": [{"kind": "bm25"}, member | changes]},
+            "mining": {"depth": 2, "random": 1, "evaluation_depth": 3, "max_queries": 8},
+        }
+        sections |= {key: value for key, value in {"loss": loss, "training": training}.items() if value}
+        content = tiny_content(corpus, tiny_encoder_path, **sections)
         return make_recipe(content, corpus / "recipe.yaml")
 
     return call
@@ -39,12 +42,12 @@ def recipe(corpus, tiny_encoder_path, member):
 def test_it_says_what_it_will_ask_and_asks_no_more(recipe, server, tmp_path):
     before = len(server.requests)
     record = run_recipe(recipe(), tmp_path, anyway=True, until="audit")
-    (told,) = [note for note in record.notes if "as a teacher" in note]
+    (told,) = [note for note in record.notes if note.startswith("teacher: tiny: ")]
     asked = len(server.requests) - before
     run_recipe(recipe(), tmp_path, anyway=True, until="teach")
     spent = Ledger(tmp_path / "spent.sqlite").spent(f"teacher: {MODEL}")
     # The test candidates are asked in the evaluation, and so are in the estimate too.
-    total = int(told.split("teacher: ")[1].split(" requests")[0])
+    total = int(told.removeprefix("teacher: tiny: ").split(" requests")[0])
     run = Run(recipe(), RunFolder(tmp_path))
     tests = len(set(_texts(run)))
     assert spent.requests == len(server.requests) - before == total - tests
@@ -60,6 +63,20 @@ def test_it_says_what_it_will_ask_and_asks_no_more(recipe, server, tmp_path):
     assert stage_keys(other, stages_of(other))["audit"] != first["audit"]
 
 
+@pytest.mark.slow
+def test_pairs_that_a_batch_will_hold_are_told_as_a_bound(recipe, server, tmp_path):
+    wanted = recipe(loss={"kind": "d2llm", "in_batch_teacher": True}, training={"batch_size": 4, "epochs": 2})
+    record = run_recipe(wanted, tmp_path, anyway=True, until="teach")
+    (bound,) = [note for note in record.notes if "pairs within batches: at most " in note]
+    # Eight queries, each with its positive, two mined and one drawn, which for one of them was mined as well.
+    # In a batch of four each meets the lists of three others, in each of two epochs.
+    most = 2 * 3 * (8 * 4 - 1)
+    assert int(bound.split("at most ")[1].split(" requests")[0]) == most
+    before = len(server.requests)
+    run_recipe(wanted, tmp_path, anyway=True, until="distil")
+    assert 0 < len(server.requests) - before <= most
+
+
 def _texts(run):
     from limbeck.pipeline.candidates import candidate_lists  # noqa: PLC0415
     from limbeck.teachers import text_pairs  # noqa: PLC0415
@@ -69,7 +86,9 @@ def _texts(run):
 
 def test_an_estimate_above_the_limit_stops_it_before_the_first_request(recipe, server, tmp_path):
     before = len(server.requests)
-    with pytest.raises(LimitReachedError, match=r"would cost about \d+; 0 is spent, and the limit is 10\."):
+    with pytest.raises(
+        LimitReachedError, match=r"would cost about \d+; 0 is spent, and the limit is 10 \(dev c"
+    ):
         run_recipe(recipe(limit=10), tmp_path, anyway=True, until="teach")
     assert len(server.requests) == before
     run_recipe(recipe(limit=1000), tmp_path, anyway=True, until="audit")

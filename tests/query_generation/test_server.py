@@ -8,7 +8,7 @@ import pytest
 
 from limbeck.data import Passage
 from limbeck.query_generation.server import AnswerLog, ServerWriter
-from limbeck.servers import Answer, Budget, Endpoint, Ledger, LimitReachedError, Price, ServerClient
+from limbeck.servers import Answer, Budget, Cost, Endpoint, Ledger, LimitReachedError, Price, ServerClient
 from tests.servers.tiny_server import MODEL
 
 PASSAGES = [Passage(f"d{at}", f"the cat number {at} sat by the sea") for at in range(4)]
@@ -56,14 +56,15 @@ def test_what_came_before_the_server_died_is_kept(make, start_server, server, tm
     assert len(server.requests) == before + 4 - kept
 
 
-def test_what_it_costs_is_said_before(make, server):
+def test_what_it_costs_is_known_before(make, server):
     writer = make(server)
-    said = writer.announce(PASSAGES, 2)
-    assert said.startswith("8 requests with about")
+    # "ask the cat number 0 sat by the sea:" is 36 bytes: 12 tokens, and the chat's 16.
+    assert writer.cost(PASSAGES, 2) == Cost(8, 8 * 28, 8 * 3)
+    assert writer.cost([*PASSAGES, PASSAGES[0]], 2) == writer.cost(PASSAGES, 2)
     writer.write(PASSAGES[:1], 2)
-    assert make(server).announce(PASSAGES, 2).startswith("6 requests")
+    assert make(server).cost(PASSAGES, 2).requests == 6
     with pytest.raises(LimitReachedError, match="limit"):
-        make(server, limit=1e-9).announce(PASSAGES, 2)
+        make(server, limit=1e-9).write(PASSAGES, 2)
 
 
 @pytest.mark.parametrize("text", ["one\u2028two", "one\x85two", "one\x0c\rtwo", ""])

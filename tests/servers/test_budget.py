@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 
 from limbeck.errors import InputError
-from limbeck.servers import Budget, Ledger, LimitReachedError, Price
+from limbeck.servers import Budget, Cost, Ledger, LimitReachedError, Price
 from limbeck.servers.budget import Spending
 
 PRICE = Price(prompt=2.0, completion=10.0)
@@ -63,12 +63,12 @@ def test_accounts_are_apart_and_outlive_the_process(tmp_path):
 
 def test_an_estimate_says_what_it_would_cost_and_refuses_what_is_too_much():
     budget = Budget(PRICE, limit=1.0, ledger=Ledger())
-    told = budget.announce(requests=1000, prompt_tokens=400_000, completion_tokens=1000)
+    told = budget.announce(Cost(requests=1000, prompt_tokens=400_000, completion_tokens=1000))
     assert told == "1,000 requests with about 401,000 tokens: at most about 0.81; 0 of 1 is spent"
     budget.enter(100_000, 0)
     with pytest.raises(LimitReachedError, match=r"cost about 0\.81; 0\.2 is spent, and the limit is 1\."):
-        budget.announce(1000, 400_000, 1000)
-    assert Budget().announce(1, 2, 3) == "1 requests with about 5 tokens; the recipe gives no price"
+        budget.announce(Cost(1000, 400_000, 1000))
+    assert Budget().announce(Cost(1, 2, 3)) == "1 requests with about 5 tokens; the recipe gives no price"
 
 
 def test_a_limit_without_a_price():

@@ -20,13 +20,14 @@ from limbeck.evaluation import (
 )
 from limbeck.evaluation.report import Report, Table, write_report
 from limbeck.pipeline.candidates import candidate_lists
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import machine
 from limbeck.pipeline.identifiers import uses_teacher
 from limbeck.pipeline.inventing import INVENTED, asks_invented
 from limbeck.pipeline.run import Run
-from limbeck.pipeline.servers import asks_server
+from limbeck.pipeline.servers import asks_server, teaching_servers
 from limbeck.pipeline.systems import TEACHER, Search, System, Systems, systems_of
-from limbeck.pipeline.teaching import open_teacher, scored_by_teacher
+from limbeck.pipeline.teaching import candidate_pairs, open_teacher, scored_by_teacher
 from limbeck.recipes import Recipe
 
 #: Queries that are timed: enough for a median, few enough to wait for.
@@ -90,6 +91,17 @@ def evaluate(run: Run, work: Path) -> None:
     if asks_invented(recipe, split):
         run.progress.note(INVENTED)
     write_report(_report(run, systems, results, metrics), work)
+
+
+def asks_servers(recipe: Recipe) -> bool:
+    """Whether a server is among the systems."""
+    return uses_teacher(recipe) and asks_server(recipe)
+
+
+def count_evaluated(run: Run, estimate: CostEstimate) -> None:
+    """What the evaluation asks servers."""
+    split = run.recipe.evaluation.split
+    estimate.add_pairs(f"{split} candidates", teaching_servers(run), candidate_pairs(run, split))
 
 
 def _answers(system: System, queries: Queries, advance: Callable[[int], None]) -> Iterator[RankedList]:

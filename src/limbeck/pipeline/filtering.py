@@ -17,6 +17,7 @@ from limbeck.errors import InputError
 from limbeck.files import atomic_path
 from limbeck.mining import BM25, BM25Miner, DenseMiner, Miner, UnionMiner, mine_to
 from limbeck.pipeline.candidates import file_stamps
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.language_models import noting_shortened
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import announce_costs, server_teacher
@@ -31,12 +32,14 @@ from limbeck.query_generation.filters import (
 from limbeck.recipes import Bm25Member, Member, QueryFilter, Recipe, RunMember, ServerMember, Split
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.generative.pseudo_queries import PseudoQueries
-from limbeck.teachers import BM25Teacher, ScoreCache, Teacher, score_rankings, text_pairs
+from limbeck.teachers import BM25Teacher, Pair, ScoreCache, Teacher, score_rankings, text_pairs
+from limbeck.teachers.server import ServerTeacher
 
 #: How many questions were dropped why, in the folder of a stage that drops some.
 COUNTS = "counts.json"
 #: Dropped questions of each reason that a message shows.
 EXAMPLES = 2
+CANDIDATES = "questions with their candidates"
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,28 @@ def judge_questions(
     if not _kept(judged):
         raise _all_dropped(judged, remedy)
     return judged
+
+
+def filter_asks_server(wanted: QueryFilter) -> bool:
+    """Whether the filter's ranker is asked over the network."""
+    return isinstance(wanted.teacher, ServerMember)
+
+
+def count_filtered(
+    run: Run, wanted: QueryFilter, questions: int, alike: Iterable[Pair], estimate: CostEstimate
+) -> None:
+    """Adds the most that a filter can ask a server: each question with its passage and with its candidates.
+
+    Args:
+        run: the run.
+        wanted: the filter.
+        questions: how many there are at most.
+        alike: pairs of questions and passages, which tell how many tokens such a pair has.
+        estimate: what they are added to.
+    """
+    if not isinstance(wanted.teacher, ServerMember):
+        raise TypeError(f"a filter of the recipe '{run.recipe.name}' is no server")
+    estimate.add_bound(CANDIDATES, [_server(run, wanted.teacher)], questions * (1 + wanted.depth), alike)
 
 
 def count_verdicts(judged: Sequence[Question]) -> dict[str, int]:
@@ -188,7 +213,8 @@ def _judged_by_ranker(
     pairs = round_trip_pairs(questions, found)
     teacher = _ranker(run, wanted.teacher, searched.bm25)
     title = f"looking for the passages again: {teacher.name}"
-    announce_costs(run, [teacher], text_pairs(pairs, queries, searched.passages))
+    if isinstance(teacher, ServerTeacher):
+        announce_costs(run, CANDIDATES, [teacher], text_pairs(pairs, queries, searched.passages))
     with (
         ScoreCache(run.scores) as cache,
         noting_shortened(run, teacher, title),
@@ -214,8 +240,12 @@ def _ranker(run: Run, member: Member | None, bm25: BM25) -> Teacher:
     if member is None or isinstance(member, RunMember):
         raise TypeError(f"the recipe '{run.recipe.name}' has no ranker to filter by")
     if isinstance(member, ServerMember):
-        return server_teacher(run, member, "filter")
+        return _server(run, member)
     return model_teacher(run.recipe, member)
+
+
+def _server(run: Run, member: ServerMember) -> ServerTeacher:
+    return server_teacher(run, member, "filter")
 
 
 def _dropped(counts: Mapping[str, int]) -> str:

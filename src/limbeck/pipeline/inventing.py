@@ -13,6 +13,7 @@ from limbeck.data import Passages
 from limbeck.data.formats.beir import import_beir
 from limbeck.errors import InputError
 from limbeck.pipeline.candidates import backbone_settings, drawn_queries, file_stamps
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.query_writing import WRITER, Examples, open_generator
 from limbeck.pipeline.run import Run
@@ -108,8 +109,6 @@ def invent(run: Run, work: Path) -> None:
     wanted, passages = corpus_data(run.recipe).queries, run.corpus
     writer = _open_writer(run, work)
     rows = _drawn_rows(passages, wanted.max_passages, run.recipe.seed)
-    if isinstance(writer, ServerWriter):
-        run.progress.note(writer.announce(passages.take(rows), wanted.count))
     with run.progress.task("writing questions for passages", len(rows)) as advance:
         found = write_questions(
             writer, passages, wanted.count, work_dir=work / SCRATCH / "blocks", rows=rows, progress=advance
@@ -125,6 +124,22 @@ def invent(run: Run, work: Path) -> None:
     write_json(work / WRITER, writer.settings())
 
 
+def writes_by_server(recipe: Recipe) -> bool:
+    """Whether a server writes the questions."""
+    return invents_queries(recipe) and isinstance(corpus_data(recipe).queries.writer, ServerWriterRecipe)
+
+
+def count_invented(run: Run, estimate: CostEstimate) -> None:
+    """What the server is asked that writes the questions."""
+    wanted = corpus_data(run.recipe).queries
+    if not isinstance(wanted.writer, ServerWriterRecipe):
+        raise TypeError(f"the writer of the recipe '{run.recipe.name}' is no server")
+    writer = _server_writer(run, wanted.writer)
+    rows = _drawn_rows(run.corpus, wanted.max_passages, run.recipe.seed)
+    cost = writer.cost(run.corpus.take(rows), wanted.count)
+    estimate.add("questions for passages", writer.client.budget, cost)
+
+
 def _open_writer(run: Run, work: Path) -> QueryWriter:
     recipe = run.recipe
     writer = corpus_data(recipe).queries.writer
@@ -133,12 +148,11 @@ def _open_writer(run: Run, work: Path) -> QueryWriter:
     if isinstance(writer, Seq2SeqWriterRecipe):
         generator = open_generator(run, writer, partial(_examples, writer, work / SCRATCH), work)
         return Seq2SeqWriter(generator, Sampling(seed=recipe.seed))
-    language = "zh" if recipe.language.strip().lower().startswith("zh") else "en"
     if isinstance(writer, ServerWriterRecipe):
-        return _server_writer(run, writer, writer.prompt or PROMPTS[language])
+        return _server_writer(run, writer)
     return LLMWriter(
         load_language_model(writer.model, device=recipe.device, options=writer.load),
-        writer.prompt or PROMPTS[language],
+        writer.prompt or _built_in_prompt(recipe),
         max_passage_length=writer.max_passage_length,
         max_query_length=writer.max_query_length,
         sampling=Sampling(writer.top_k, writer.top_p, writer.temperature, recipe.seed),
@@ -146,11 +160,15 @@ def _open_writer(run: Run, work: Path) -> QueryWriter:
     )
 
 
-def _server_writer(run: Run, writer: ServerWriterRecipe, prompt: str) -> ServerWriter:
+def _built_in_prompt(recipe: Recipe) -> str:
+    return PROMPTS["zh" if recipe.language.strip().lower().startswith("zh") else "en"]
+
+
+def _server_writer(run: Run, writer: ServerWriterRecipe) -> ServerWriter:
     return ServerWriter(
         open_client(run, writer, "questions"),
         AnswerLog(run.scores.with_name(ANSWERS)),
-        prompt,
+        writer.prompt or _built_in_prompt(run.recipe),
         max_passage_length=writer.max_passage_length,
         max_query_length=writer.max_query_length,
         temperature=writer.temperature,

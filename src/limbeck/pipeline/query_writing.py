@@ -11,10 +11,13 @@ from typing import Any
 from limbeck.data import Judgements, Passages, Queries
 from limbeck.mining import BM25
 from limbeck.pipeline.candidates import backbone_settings, file_stamps, open_bm25, training_queries
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.filtering import (
     COUNTS,
     Searched,
+    count_filtered,
     count_verdicts,
+    filter_asks_server,
     filter_settings,
     judge_questions,
     tell_verdicts,
@@ -23,6 +26,7 @@ from limbeck.pipeline.filtering import (
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.identifiers import WRITTEN, query_filter, written_place, written_source
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.teaching import candidate_pairs
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.query_generation.sampling import Sampling
 from limbeck.query_generation.seq2seq import QueryGenerator, Seq2SeqWriter
@@ -106,6 +110,18 @@ def sift_queries(run: Run, work: Path) -> None:
     write_json(work / COUNTS, counts)
     lost = len(written) - len(kept)
     run.progress.note(tell_verdicts(counts) + (f"; passages that keep none: {lost:,}" if lost else ""))
+
+
+def filters_by_server(recipe: Recipe) -> bool:
+    """Whether a server filters the pseudo-queries."""
+    return filter_asks_server(query_filter(recipe))
+
+
+def count_sifted(run: Run, estimate: CostEstimate) -> None:
+    """The most that the filter can ask a server, before any pseudo-query is written."""
+    questions = len(run.dataset.training_view) * written_source(run.recipe).count
+    alike = candidate_pairs(run, "train")  # people's questions stand for those that are to come
+    count_filtered(run, query_filter(run.recipe), questions, alike, estimate)
 
 
 def _searched(run: Run, scratch: Path) -> Searched:

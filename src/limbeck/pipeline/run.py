@@ -6,7 +6,7 @@ import ctypes
 import gc
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from limbeck.data import Passages
 from limbeck.data.dataset import PASSAGES_FILE, RetrievalDataset, open_dataset
 from limbeck.errors import InputError
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.progress import Progress, Silent
 from limbeck.recipes import CorpusData, Recipe, digest
@@ -72,6 +73,21 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Asking:
+    """What a stage asks servers, as far as it can be told before.
+
+    Attributes:
+        wanted: whether a recipe has the stage ask any.
+        after: the stages whose results tell what it asks.
+        count: adds it to an estimate, and asks nothing.
+    """
+
+    wanted: Callable[[Recipe], bool]
+    after: tuple[str, ...]
+    count: Callable[[Run, CostEstimate], None]
+
+
+@dataclass(frozen=True)
 class Stage:
     """A part of a run.
 
@@ -85,6 +101,7 @@ class Stage:
         checks: looks at what can be known of a recipe before anything is done, and raises an InputError.
         inspections: look at what can be known once the data are read, and raise an InputError or leave a
             note.
+        asking: what it asks servers; None where it never does.
         publishes: the files and folders of its result that are copied to the top of the run folder.
         shared: whether another run folder may take its result; not where a user changes it later.
     """
@@ -96,6 +113,7 @@ class Stage:
     work: Callable[[Run, Path], None]
     checks: Sequence[Callable[[Recipe], None]] = ()
     inspections: Sequence[Callable[[Run], None]] = ()
+    asking: Asking | None = None
     publishes: Sequence[str] = ()
     shared: bool = True
 
@@ -104,7 +122,8 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
     """Brings a run folder up to date.
 
     A stage whose recipe and predecessors are what they were is not run again. What a stage publishes is at
-    the top of the folder when all is up to date, and not there while something is not.
+    the top of the folder when all is up to date, and not there while something is not. What servers will be
+    asked, by all stages that are left, is told as soon as it is known and before any of it is asked.
 
     Args:
         run: the recipe and its folder.
@@ -113,9 +132,11 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
 
     Raises:
         InputError: another process works in the folder, or a stage refuses its input.
+        LimitReachedError: what servers are sure to be asked costs more than may still be spent.
     """
     wanted = stages[: _position(stages, until) + 1]
-    keys = stage_keys(run.recipe, wanted)
+    keys = stage_keys(run.recipe, stages)
+    announced: set[str] = set()
     with run.folder.locked(), _logging_to(run.folder / "log.txt"):
         stale = {stage.name for stage in wanted if run.folder.finished_key(stage.name) != keys[stage.name]}
         check_recipe(run.recipe, [stage for stage in wanted if stage.name in stale])
@@ -131,6 +152,7 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
                 run.folder.write_manifest(keys)
             run.progress.stage(number, len(wanted), stage.title, reused=stage.name not in stale)
             if stage.name in stale:
+                _announce(run, stages, keys, announced)
                 _finish(run, stage, keys[stage.name])
                 run.folder.write_manifest(keys)
             if stage.name == run.data_stage:
@@ -166,6 +188,33 @@ def _inspect(run: Run, stages: Sequence[Stage]) -> None:
     """Looks at all that the data tell before stages run that would find it out after hours."""
     for inspection in dict.fromkeys(one for stage in stages for one in stage.inspections):
         inspection(run)
+
+
+def _announce(run: Run, stages: Sequence[Stage], keys: Mapping[str, str], announced: set[str]) -> None:
+    """Tells what servers will be asked, once for each stage, when the stages are done that tell it."""
+    estimate = CostEstimate(run.scores)
+    for stage, asking in _asking(run, stages, keys):
+        if stage.name not in announced and all(_is_done(run, name, keys) for name in asking.after):
+            announced.add(stage.name)
+            estimate.stage = stage.name
+            asking.count(run, estimate)
+    for sentence in estimate.announce():
+        run.progress.note(sentence)
+
+
+def _asking(run: Run, stages: Sequence[Stage], keys: Mapping[str, str]) -> list[tuple[Stage, Asking]]:
+    """The stages that are not done and ask servers."""
+    return [
+        (stage, stage.asking)
+        for stage in stages
+        if stage.asking is not None
+        and stage.asking.wanted(run.recipe)
+        and not _is_done(run, stage.name, keys)
+    ]
+
+
+def _is_done(run: Run, stage: str, keys: Mapping[str, str]) -> bool:
+    return run.folder.finished_key(stage) == keys[stage]
 
 
 def _adopted(run: Run, stage: Stage, key: str) -> bool:

@@ -1,19 +1,17 @@
-"""Servers that a recipe names: clients with a ledger beside the scores, teachers, and what they will cost."""
+"""Servers that a recipe names: clients with a ledger beside the scores, and teachers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
-from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.run import Run
 from limbeck.recipes import Recipe, ServerMember
 from limbeck.recipes.server import ServerSection
 from limbeck.servers import Budget, Endpoint, Ledger, Price, TokenCounter
-from limbeck.teachers import CompositeTeacher, Pair, ScoreCache, Teacher, score_key
+from limbeck.teachers import Pair
 from limbeck.teachers.server import ServerTeacher
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 #: Beside the scores that were paid for, and so shared by the runs of a family, as they are.
 LEDGER = "spent.sqlite"
-_BLOCK = 4096
 
 
 def open_client(run: Run, section: ServerSection, purpose: str) -> ServerClient:
@@ -44,6 +41,15 @@ def asks_server(recipe: Recipe) -> bool:
     return any(isinstance(member, ServerMember) for member in recipe.teacher.members)
 
 
+def teaching_servers(run: Run) -> list[ServerTeacher]:
+    """The members of the teacher that are asked over the network."""
+    return [
+        server_teacher(run, member)
+        for member in run.recipe.teacher.members
+        if isinstance(member, ServerMember)
+    ]
+
+
 def server_teacher(run: Run, member: ServerMember, purpose: str = "teacher") -> ServerTeacher:
     """A member of a teacher that is asked over the network."""
     return ServerTeacher(
@@ -57,40 +63,13 @@ def server_teacher(run: Run, member: ServerMember, purpose: str = "teacher") -> 
     )
 
 
-def announce_costs(run: Run, teachers: Sequence[Teacher], pairs: Iterable[Pair]) -> None:
-    """Notes what the servers among teachers will be asked, and what it will cost.
-
-    Args:
-        run: whose scores are looked up: what is there is not asked again.
-        teachers: servers, what asks them, or anything else, which costs nothing.
-        pairs: what is going to be asked.
+def announce_costs(run: Run, what: str, servers: list[ServerTeacher], pairs: Iterable[Pair]) -> None:
+    """Notes what servers will be asked about pairs that have become known, and what it will cost.
 
     Raises:
         LimitReachedError: it would cost more than may still be spent; nothing has been asked then.
     """
-    servers = _servers(teachers)
-    if not servers:
-        return
-    totals = {server: [0, 0, 0] for server in servers}
-    remaining = iter(pairs)
-    with ScoreCache(run.scores) as cache:
-        while block := list(dict.fromkeys(islice(remaining, _BLOCK))):
-            for server in servers:
-                keys = [score_key(server.name, server.version, server.prompt, *pair) for pair in block]
-                unknown = np.flatnonzero(np.isnan(cache.get(keys)))
-                for at, count in enumerate(server.cost([block[row] for row in unknown])):
-                    totals[server][at] += count
-    for server in servers:
-        if totals[server][0]:
-            told = server.client.budget.announce(*totals[server])
-            run.progress.note(f"{server.client.endpoint.model} as a teacher: {told}")
-
-
-def _servers(teachers: Sequence[Teacher]) -> list[ServerTeacher]:
-    servers: list[ServerTeacher] = []
-    for teacher in teachers:
-        if isinstance(teacher, CompositeTeacher):
-            servers += _servers(teacher.members)
-        elif isinstance(teacher, ServerTeacher):
-            servers.append(teacher)
-    return servers
+    estimate = CostEstimate(run.scores)
+    estimate.add_pairs(what, servers, pairs)
+    for sentence in estimate.announce():
+        run.progress.note(sentence)

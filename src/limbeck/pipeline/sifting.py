@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from limbeck.data import Judgements, Passage, Passages, Queries, Query
@@ -26,10 +27,13 @@ from limbeck.pipeline.candidates import (
     file_stamps,
     require_splits,
 )
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.filtering import (
     COUNTS,
     Searched,
+    count_filtered,
     count_verdicts,
+    filter_asks_server,
     filter_settings,
     judge_questions,
     tell_verdicts,
@@ -46,6 +50,8 @@ from limbeck.students.generative.pseudo_queries import PseudoQueries
 
 #: Every written question with what became of it.
 TABLE = "invented.parquet"
+#: Passages whose questions tell how many tokens a pair has.
+SAMPLED = 200
 
 
 def sifting_settings(recipe: Recipe) -> object:
@@ -93,6 +99,20 @@ def sift(run: Run, work: Path) -> None:
     write_json(work / COUNTS, counts)
     run.progress.note(tell_verdicts(counts))
     require_splits(run, open_dataset(work))
+
+
+def filters_by_server(recipe: Recipe) -> bool:
+    """Whether a server filters the written questions."""
+    return filter_asks_server(corpus_data(recipe).queries.filter)
+
+
+def count_sifted(run: Run, estimate: CostEstimate) -> None:
+    """The most that the filter can ask a server."""
+    written = PseudoQueries.open(run.folder / "invent" / QUESTIONS)
+    some = islice(written, 0, None, max(1, len(written) // SAMPLED))
+    alike = ((text, run.corpus.contents(run.corpus.rows([id_]))[0]) for id_, texts in some for text in texts)
+    questions = sum(len(texts) for _, texts in written)
+    count_filtered(run, corpus_data(run.recipe).queries.filter, questions, alike, estimate)
 
 
 def _searched(run: Run, scratch: Path, questions: Sequence[Question]) -> Searched:

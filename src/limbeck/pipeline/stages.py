@@ -23,7 +23,8 @@ from limbeck.pipeline.pairs import evaluating as pair_evaluating
 from limbeck.pipeline.pairs import mining as pair_mining
 from limbeck.pipeline.pairs import reading as pair_reading
 from limbeck.pipeline.pairs import teaching as pair_teaching
-from limbeck.pipeline.run import Stage
+from limbeck.pipeline.run import Asking, Stage
+from limbeck.pipeline.servers import asks_server
 from limbeck.recipes import DenseStudentRecipe, Recipe
 
 _FIRST = (
@@ -42,6 +43,7 @@ _FIRST = (
         settings=inventing.invention_settings,
         work=inventing.invent,
         checks=(preflight.check_device, preflight.check_writer),
+        asking=Asking(inventing.writes_by_server, ("data",), inventing.count_invented),
     ),
     Stage(
         "sift",
@@ -50,6 +52,7 @@ _FIRST = (
         settings=sifting.sifting_settings,
         work=sifting.sift,
         checks=(preflight.check_device, preflight.check_language, preflight.check_filter),
+        asking=Asking(sifting.filters_by_server, ("invent",), sifting.count_sifted),
     ),
     Stage(
         "mine",
@@ -77,6 +80,7 @@ _TEACHER = (
         work=teaching.audit_teacher,
         checks=(preflight.check_device,),
         inspections=(inspection.inspect_teacher_runs,),
+        asking=Asking(asks_server, ("mine",), teaching.count_audited),
     ),
 )
 _BASELINE = Stage(
@@ -153,8 +157,10 @@ _EVALUATE = Stage(
     settings=evaluating.evaluation_settings,
     work=evaluating.evaluate,
     checks=(preflight.check_device, preflight.check_evaluation),
+    asking=Asking(evaluating.asks_servers, ("mine",), evaluating.count_evaluated),
     publishes=evaluating.PUBLISHED,
 )
+_IN_BATCH = Asking(distilling.asks_in_batch, ("mine",), distilling.count_in_batch)
 _DENSE = (
     *_FIRST,
     *_TEACHER,
@@ -165,6 +171,7 @@ _DENSE = (
         settings=teaching.teach_settings,
         work=teaching.teach,
         checks=(preflight.check_device,),
+        asking=Asking(asks_server, ("mine",), teaching.count_taught),
     ),
     Stage(
         "distil",
@@ -173,6 +180,7 @@ _DENSE = (
         settings=distilling.distil_settings,
         work=distilling.distil,
         checks=(preflight.check_device, preflight.check_student),
+        asking=_IN_BATCH,
     ),
     _BASELINE,
     Stage(
@@ -205,6 +213,7 @@ _GENERATIVE = (
         settings=query_writing.query_sifting_settings,
         work=query_writing.sift_queries,
         checks=(preflight.check_device, preflight.check_language, preflight.check_query_filter),
+        asking=Asking(query_writing.filters_by_server, ("mine",), query_writing.count_sifted),
     ),
     Stage(
         "generate",
@@ -238,6 +247,7 @@ _GENERATIVE = (
         settings=teaching.teach_settings,
         work=teaching.teach_own,
         checks=(preflight.check_device,),
+        asking=Asking(asks_server, ("mine",), teaching.count_own),
     ),
     Stage(
         "distil",
@@ -291,7 +301,11 @@ def _dense_stages(recipe: Recipe, left_out: set[str]) -> tuple[Stage, ...]:
     if not recipe.pairs:
         return _kept(_DENSE, left_out)
     at = next(number for number, stage in enumerate(_DENSE) if stage.name == "distil")
-    distil = replace(_DENSE[at], after=(*_DENSE[at].after, pair_teaching.TEACH_STAGE))
+    distil = replace(
+        _DENSE[at],
+        after=(*_DENSE[at].after, pair_teaching.TEACH_STAGE),
+        asking=replace(_IN_BATCH, after=(*_IN_BATCH.after, pair_mining.STAGE)),
+    )
     before, after = _DENSE[:at], _DENSE[at + 1 :]
     stages = (*before, *_PAIRS, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)
     return _kept(stages, left_out if recipe.data else {stage.name for stage in (*before, *after)})

@@ -21,11 +21,12 @@ from limbeck.pipeline.candidates import (
     start_backbone,
     training_queries,
 )
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.language_models import noting_shortened, open_llm, tune_llm
-from limbeck.pipeline.ranking import own_candidates
+from limbeck.pipeline.ranking import own_candidates, ranked_queries, ranking_section
 from limbeck.pipeline.run import Run
-from limbeck.pipeline.servers import announce_costs, server_teacher
+from limbeck.pipeline.servers import announce_costs, server_teacher, teaching_servers
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import (
     BiEncoderMember,
@@ -39,7 +40,6 @@ from limbeck.recipes import (
     Recipe,
     RunMember,
     ServerMember,
-    Split,
 )
 from limbeck.recipes.teacher import LoRATuning
 from limbeck.students.dense.backbone import load_backbone
@@ -69,6 +69,7 @@ from limbeck.teachers.llm import fine_tuning as llm_tuning
 #: Pairs scored and kept together: what a kill can cost, a few seconds of work.
 CHUNK = 256
 FEATURES = "features.npy"
+OWN = "the base retriever's candidates"
 
 
 def teacher_settings(recipe: Recipe) -> object:
@@ -148,7 +149,6 @@ def audit_teacher(run: Run, work: Path) -> None:
     judgements = data.judgements["dev"]
     candidates = candidate_lists(run, "dev")
     members = _members(run, "dev")
-    announce_costs(run, members, _known_pairs(run))
 
     def scored(teacher: Teacher) -> Rankings:
         return _scored(run, teacher, candidates, "dev", f"dev candidates: {teacher.name}")
@@ -172,15 +172,16 @@ def audit_teacher(run: Run, work: Path) -> None:
         run.progress.note(report.explanation)
 
 
-def _known_pairs(run: Run) -> Iterator[Pair]:
-    """All that the teacher is going to be asked, as far as it is known when it is audited."""
-    data = run.dataset
-    evaluated: list[Split] = ["dev", run.recipe.evaluation.split]
-    for split in dict.fromkeys(evaluated):
-        yield from text_pairs(candidate_lists(run, split), data.queries[split], data.passages)
-    if isinstance(run.recipe.student, DenseStudentRecipe):
-        for part in ("train", "easy"):
-            yield from text_pairs(candidate_lists(run, part), data.queries["train"], data.training_view)
+def count_audited(run: Run, estimate: CostEstimate) -> None:
+    """What the audit asks servers."""
+    estimate.add_pairs("dev candidates", teaching_servers(run), candidate_pairs(run, "dev"))
+
+
+def candidate_pairs(run: Run, name: str) -> Iterator[Pair]:
+    """The texts of what was mined, as the teacher reads them; of `dev`, `test`, `train` or `easy`."""
+    data, split = run.dataset, "train" if name == "easy" else name
+    passages = data.training_view if split == "train" else data.passages
+    return text_pairs(candidate_lists(run, name), data.queries[split], passages)
 
 
 def teach_settings(recipe: Recipe) -> object:
@@ -218,6 +219,13 @@ def teach(run: Run, work: Path) -> None:
     easy.write(work / "easy.arrow")
 
 
+def count_taught(run: Run, estimate: CostEstimate) -> None:
+    """What `teach` asks servers."""
+    servers = teaching_servers(run)
+    estimate.add_pairs("training candidates", servers, candidate_pairs(run, "train"))
+    estimate.add_pairs("easy passages", servers, candidate_pairs(run, "easy"))
+
+
 def teach_own(run: Run, work: Path) -> None:
     """Scores the base retriever's candidates: what a generative student will learn from.
 
@@ -225,8 +233,17 @@ def teach_own(run: Run, work: Path) -> None:
         TeacherNotBetterError: as `teach`.
     """
     teacher, candidates, data = _audited(run), own_candidates(run), run.dataset
-    announce_costs(run, [teacher], text_pairs(candidates, data.queries["train"], data.training_view))
+    pairs = text_pairs(candidates, data.queries["train"], data.training_view)
+    announce_costs(run, OWN, teaching_servers(run), pairs)
     _teach(run, teacher, candidates, work)
+
+
+def count_own(run: Run, estimate: CostEstimate) -> None:
+    """The most that `teach_own` can ask servers: the base retriever has yet to find its candidates."""
+    queries, judgements = ranked_queries(run)
+    depth = ranking_section(run.recipe).depth
+    most = sum(depth + len(judgements.relevant(query.id)) for query in queries)
+    estimate.add_bound(OWN, teaching_servers(run), most, candidate_pairs(run, "train"))
 
 
 def _audited(run: Run) -> Teacher:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from limbeck.data.formats.fields import json_object
 from limbeck.errors import InputError
 from limbeck.query_generation.prompts import PROMPTS, check_prompt, filled, question_in
-from limbeck.servers import Answer, Request, TokenCounter
+from limbeck.servers import Answer, Cost, Request, TokenCounter
 from limbeck.servers.tokens import TEMPLATE_TOKENS
 from limbeck.students.generative.pseudo_queries import single_lines
 
@@ -126,19 +126,18 @@ class ServerWriter:
             "seed": self.seed,
         }
 
-    def announce(self, passages: Iterable[Passage], count: int) -> str:
-        """How much is going to be asked and what it costs, as a sentence; what was answered is left out.
+    def cost(self, passages: Iterable[Passage], count: int) -> Cost:
+        """What asking for `count` questions of each passage will send, and the most that it will get.
 
-        Raises:
-            LimitReachedError: it would cost more than may still be spent.
+        What was answered is not counted, nor a request that is the same as one before it.
         """
-        sizes = [
-            request.prompt_tokens
+        size_of = {
+            key: request.prompt_tokens
             for passage in passages
             for number in range(count)
-            if self._key(request := self._request(passage, number)) not in self.log
-        ]
-        return self.client.budget.announce(len(sizes), sum(sizes), len(sizes) * self.max_query_length)
+            if (key := self._key(request := self._request(passage, number))) not in self.log
+        }
+        return Cost(len(size_of), sum(size_of.values()), len(size_of) * self.max_query_length)
 
     def write(self, passages: Sequence[Passage], count: int) -> list[list[str]]:
         """(passages,) lists of up to `count` questions each.

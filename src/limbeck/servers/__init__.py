@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from limbeck.servers.budget import Budget, Ledger, LimitReachedError, Price
+from limbeck.servers.budget import Budget, Cost, Ledger, LimitReachedError, Price
 from limbeck.servers.endpoint import Answer, Endpoint, Request
 from limbeck.servers.tokens import TokenCounter
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Budget",
+    "Cost",
     "Endpoint",
     "Ledger",
     "LimitReachedError",

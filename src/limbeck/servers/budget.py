@@ -69,6 +69,14 @@ class Price(NamedTuple):
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / _MILLION
 
 
+class Cost(NamedTuple):
+    """What a number of requests asks for: the tokens that they send, and the most that are written."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class Spending(NamedTuple):
     """What was asked for so far; of requests whose answers never came, the most that they can have cost."""
 
@@ -180,7 +188,7 @@ class Budget:
 
     Example:
         >>> budget = Budget(Price(0.15, 0.6), limit=5, ledger=Ledger("spent.sqlite"), account="teacher")
-        >>> budget.announce(requests=20_000, prompt_tokens=6_000_000, completion_tokens=20_000)
+        >>> budget.announce(Cost(requests=20_000, prompt_tokens=6_000_000, completion_tokens=20_000))
         '20,000 requests with about 6,020,000 tokens: at most about 0.912; 0 of 5 is spent'
     """
 
@@ -201,20 +209,23 @@ class Budget:
         """What was spent so far, by earlier processes too."""
         return self._ledger.spent(self.account)
 
-    def announce(self, requests: int, prompt_tokens: int, completion_tokens: int) -> str:
+    def announce(self, asked: Cost) -> str:
         """What is going to be asked and what it will cost, as a sentence.
 
         Raises:
             LimitReachedError: it would cost more than may still be spent.
         """
-        what = f"{requests:,} requests with about {prompt_tokens + completion_tokens:,} tokens"
+        what = (
+            f"{asked.requests:,} requests with about {asked.prompt_tokens + asked.completion_tokens:,} tokens"
+        )
         if self.price is None:
             return f"{what}; the recipe gives no price"
-        cost, spent = self.price.of(prompt_tokens, completion_tokens), self.spent.cost
+        cost, spent = self.price.of(*asked[1:]), self.spent.cost
         if self.limit is not None and spent + cost > self.limit:
             raise LimitReachedError(
                 f"{what} would cost about {cost:.3g}; {spent:.3g} is spent, and the limit is {self.limit:g}",
-                remedy="raise `limit`, or ask less: fewer candidates, fewer queries, shorter passages",
+                remedy="raise `limit`, or ask less: fewer candidates or neighbours, fewer queries or pairs, "
+                "shorter passages",
             )
         limit = "" if self.limit is None else f" of {self.limit:g}"
         return f"{what}: at most about {cost:.3g}; {spent:.3g}{limit} is spent"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp
 
 from limbeck.errors import InputError
+from limbeck.servers.budget import Cost
 from limbeck.servers.endpoint import Answer, Api, Request
 from limbeck.servers.log_probabilities import first_token_log_probabilities
 from limbeck.servers.tokens import TEMPLATE_TOKENS, TokenCounter
@@ -30,14 +31,6 @@ LEAST_PASSAGE = 16
 TOP_LOG_PROBABILITIES = 20
 #: What tokenizers put in the place of a space, where a server gives their tokens as they are.
 _SPACES = " \t\r\n\u0120\u010a\u2581"
-
-
-class Cost(NamedTuple):
-    """What a number of pairs asks for."""
-
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class ServerTeacher:
