@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from limbeck.errors import InputError
 from limbeck.pipeline import RunFolder, stages_of
 from limbeck.pipeline.run import Run, stage_keys
+from limbeck.pipeline.servers import fitted_ensemble
 from limbeck.recipes import make_recipe
-from limbeck.servers import Ledger, LimitReachedError
+from limbeck.servers import Endpoint, Ledger, LimitReachedError, ServerClient
+from limbeck.teachers import ServerTeacher
 from tests.pipeline.tiny_corpus import run_recipe, tiny_content
 from tests.servers.tiny_server import MODEL
 
@@ -120,3 +123,24 @@ def test_a_key_that_is_not_set_is_found_before_any_stage(recipe, server, tmp_pat
     with pytest.raises(InputError, match="TINY_KEY is not set"):
         run_recipe(recipe(api_key_env="TINY_KEY"), tmp_path, until="teach")
     assert not (tmp_path / "mine").exists()
+
+
+class Fixed:
+    """A teacher of one opinion."""
+
+    name, version, prompt = "fixed", "1", ""
+
+    def score(self, pairs):
+        return np.full(len(pairs), 3.0)
+
+
+def test_a_server_without_weight_is_not_paid():
+    client = ServerClient(Endpoint("http://127.0.0.1:9/v1", MODEL))  # nobody is there
+    members = [ServerTeacher(client), Fixed(), Fixed()]
+    numbers = {"weights": [0, 1, 0], "means": [5, 1, 0], "stds": [1, 4, 1], "slope": 2, "bias": 0.5}
+    teacher = fitted_ensemble(members, numbers)
+    assert teacher.members == tuple(members[1:])
+    assert teacher.score([("cat", "dog")]).tolist() == [2 * (3 - 1) / 4 + 0.5]
+    kept = fitted_ensemble(members, numbers | {"weights": [0.1, 1, 0]})
+    assert kept.members == tuple(members)
+    client.close()

@@ -245,7 +245,7 @@ def _ranker(run: Run, member: Member | None, bm25: BM25) -> Teacher:
 
 
 def _server(run: Run, member: ServerMember) -> ServerTeacher:
-    return server_teacher(run, member, "filter")
+    return server_teacher(run, member, member.question, "filter")
 
 
 def _dropped(counts: Mapping[str, int]) -> str:

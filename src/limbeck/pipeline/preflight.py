@@ -25,7 +25,7 @@ from limbeck.evaluation.report import require_extra
 from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
-from limbeck.pipeline.identifiers import query_filter, written_place, written_source
+from limbeck.pipeline.identifiers import query_filter, uses_teacher, written_place, written_source
 from limbeck.pipeline.language_models import check_llm
 from limbeck.pipeline.servers import endpoint_of
 from limbeck.query_generation.seq2seq import QueryGenerator
@@ -42,14 +42,18 @@ from limbeck.recipes import (
     LLMMember,
     LLMSection,
     Member,
+    PairBiEncoderMember,
     PairCrossEncoderMember,
     PairLLMMember,
+    PairServerMember,
     QueryGeneratorSection,
     Recipe,
+    ServedSection,
     ServerMember,
     ServerWriterRecipe,
 )
 from limbeck.recipes.server import ServerSection
+from limbeck.servers import TokenCounter
 from limbeck.students.dense.adapters import LoraSettings, add_adapters
 from limbeck.students.dense.backbone import load_backbone, pooling_module
 from limbeck.students.generative.model import load_generator
@@ -200,9 +204,17 @@ def _check_generator(place: str, section: QueryGeneratorSection, recipe: Recipe)
 
 
 def check_teacher(recipe: Recipe) -> None:
-    """Each given model loads, and what one is fine-tuned from; language models and servers can be asked."""
+    """Each given model loads, and what one is fine-tuned from; language models can be asked."""
     for number, member in enumerate(recipe.teacher.members):
-        _check_member(f"teacher.members.{number}", member, recipe)
+        if not isinstance(member, ServerMember):
+            _check_member(f"teacher.members.{number}", member, recipe)
+
+
+def check_servers(recipe: Recipe) -> None:
+    """The servers among the members of the teacher can be asked, as far as this is known without asking."""
+    for number, member in enumerate(recipe.teacher.members if uses_teacher(recipe) else ()):
+        if isinstance(member, ServerMember):
+            _check_server(f"teacher.members.{number}", member)
 
 
 def _check_member(place: str, member: Member | None, recipe: Recipe) -> None:
@@ -217,9 +229,12 @@ def _check_member(place: str, member: Member | None, recipe: Recipe) -> None:
 
 
 def _check_server(place: str, section: ServerSection) -> None:
-    """The package is installed, and the key is set."""
+    """The package is installed, the key is set, and there is a tokenizer where one is named."""
     _require("openai", place, "server")
-    _ = endpoint_of(section).key
+    with _at(place):
+        _ = endpoint_of(section).key
+        if isinstance(section, ServedSection):
+            TokenCounter(section.tokenizer)
 
 
 def check_pair_teachers(recipe: Recipe) -> None:
@@ -232,10 +247,18 @@ def check_pair_teachers(recipe: Recipe) -> None:
                 _check_llm(place, member, question, recipe.device, tuned=tuned)
             elif isinstance(member, PairCrossEncoderMember):
                 _check_cross_encoder(place, member, member.max_length)
-            elif member.fine_tuned:
+            elif isinstance(member, PairBiEncoderMember) and member.fine_tuned:
                 _check_encoder(f"{place}.fine_tuning.base", member.fine_tuning.base, recipe.max_length)
-            else:
+            elif isinstance(member, PairBiEncoderMember):
                 _check_encoder(place, member.model, recipe.max_length)
+
+
+def check_pair_servers(recipe: Recipe) -> None:
+    """As `check_servers`, of the teachers of pairs."""
+    for name, one in recipe.pairs.items():
+        for number, member in enumerate(one.teacher.members):
+            if isinstance(member, PairServerMember):
+                _check_server(f"pairs.{name}.teacher.members.{number}", member)
 
 
 def _check_cross_encoder(

@@ -23,6 +23,7 @@ from limbeck.pipeline.pairs import evaluating as pair_evaluating
 from limbeck.pipeline.pairs import mining as pair_mining
 from limbeck.pipeline.pairs import reading as pair_reading
 from limbeck.pipeline.pairs import teaching as pair_teaching
+from limbeck.pipeline.pairs.members import asks_servers as asks_about_pairs
 from limbeck.pipeline.run import Asking, Stage
 from limbeck.pipeline.servers import asks_server
 from limbeck.recipes import DenseStudentRecipe, Recipe
@@ -78,7 +79,7 @@ _TEACHER = (
         after=("teacher",),
         settings=teaching.audit_settings,
         work=teaching.audit_teacher,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_servers),
         inspections=(inspection.inspect_teacher_runs,),
         asking=Asking(asks_server, ("mine",), teaching.count_audited),
     ),
@@ -122,7 +123,8 @@ _PAIRS = (
         after=(pair_teaching.TEACHER_STAGE,),
         settings=pair_teaching.audit_settings,
         work=pair_teaching.audit_teachers,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_pair_servers),
+        asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_teaching.count_audited),
     ),
     Stage(
         pair_teaching.TEACH_STAGE,
@@ -130,7 +132,8 @@ _PAIRS = (
         after=(pair_mining.STAGE, pair_teaching.AUDIT_STAGE),
         settings=pair_teaching.teach_settings,
         work=pair_teaching.teach_pairs,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_pair_servers),
+        asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_teaching.count_taught),
     ),
 )
 _PAIR_BASELINE = Stage(
@@ -147,7 +150,8 @@ _PAIR_EVALUATE = Stage(
     after=(pair_teaching.TEACH_STAGE, "distil", pair_distilling.BASELINE_STAGE),
     settings=pair_evaluating.evaluation_settings,
     work=pair_evaluating.evaluate_pairs,
-    checks=(preflight.check_device, preflight.check_report),
+    checks=(preflight.check_device, preflight.check_report, preflight.check_pair_servers),
+    asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_evaluating.count_evaluated),
     publishes=pair_evaluating.PUBLISHED,
 )
 _EVALUATE = Stage(
@@ -156,7 +160,7 @@ _EVALUATE = Stage(
     after=("base", "index", "baseline"),
     settings=evaluating.evaluation_settings,
     work=evaluating.evaluate,
-    checks=(preflight.check_device, preflight.check_evaluation),
+    checks=(preflight.check_device, preflight.check_evaluation, preflight.check_servers),
     asking=Asking(evaluating.asks_servers, ("mine",), evaluating.count_evaluated),
     publishes=evaluating.PUBLISHED,
 )
@@ -170,7 +174,7 @@ _DENSE = (
         after=("audit",),
         settings=teaching.teach_settings,
         work=teaching.teach,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_servers),
         asking=Asking(asks_server, ("mine",), teaching.count_taught),
     ),
     Stage(
@@ -246,7 +250,7 @@ _GENERATIVE = (
         after=("audit", "own"),
         settings=teaching.teach_settings,
         work=teaching.teach_own,
-        checks=(preflight.check_device,),
+        checks=(preflight.check_device, preflight.check_servers),
         asking=Asking(asks_server, ("mine",), teaching.count_own),
     ),
     Stage(

@@ -26,7 +26,13 @@ from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.language_models import noting_shortened, open_llm, tune_llm
 from limbeck.pipeline.ranking import own_candidates, ranked_queries, ranking_section
 from limbeck.pipeline.run import Run
-from limbeck.pipeline.servers import announce_costs, server_teacher, teaching_servers
+from limbeck.pipeline.servers import (
+    announce_costs,
+    answering,
+    fitted_ensemble,
+    server_teacher,
+    teaching_servers,
+)
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import (
     BiEncoderMember,
@@ -47,7 +53,6 @@ from limbeck.teachers import (
     BiEncoderTeacher,
     BM25Teacher,
     CrossEncoderTeacher,
-    EnsembleTeacher,
     FineTuning,
     LateInteractionTeacher,
     Pair,
@@ -74,11 +79,7 @@ OWN = "the base retriever's candidates"
 
 def teacher_settings(recipe: Recipe) -> object:
     """What the members of the teacher depend on, the files behind them included."""
-    members = tuple(
-        member.answering if isinstance(member, ServerMember) else member for member in recipe.teacher.members
-    )
-    teacher = recipe.teacher.model_copy(update={"members": members})
-    return [teacher, _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]
+    return [answering(recipe.teacher), _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]
 
 
 def _stamps_of_members(recipe: Recipe) -> object:
@@ -300,14 +301,7 @@ def open_teacher(run: Run, split: str) -> Teacher:
         split: whose queries it will score; training queries are asked against the training view.
     """
     numbers = json.loads((run.folder / "audit" / "teacher.json").read_text(encoding="utf-8"))
-    return EnsembleTeacher(
-        _members(run, split),
-        numbers["weights"],
-        numbers["means"],
-        numbers["stds"],
-        slope=numbers["slope"],
-        bias=numbers["bias"],
-    )
+    return fitted_ensemble(_members(run, split), numbers)
 
 
 def scored_by_teacher(run: Run, candidates: Rankings, split: str, title: str) -> Rankings:
@@ -341,7 +335,7 @@ def _member(run: Run, member: Member, number: int, split: str) -> Teacher:
     if isinstance(member, RunMember):
         return _run_file(run, member, split)
     if isinstance(member, ServerMember):
-        return server_teacher(run, member)
+        return server_teacher(run, member, member.question, "teacher")
     return model_teacher(recipe, member, run.folder / "teacher" / f"{member.kind}-{number}" / "model")
 
 

@@ -27,6 +27,7 @@ from limbeck.recipes.pairs import (
     PairLLMMember,
     PairLossRecipe,
     PairMember,
+    PairServerMember,
     PairSetRecipe,
 )
 from limbeck.recipes.queries import (
@@ -50,6 +51,7 @@ from limbeck.recipes.teacher import (
     LLMSection,
     Member,
     RunMember,
+    ServedSection,
     ServerMember,
 )
 
@@ -85,6 +87,7 @@ __all__ = [
     "PairLLMMember",
     "PairLossRecipe",
     "PairMember",
+    "PairServerMember",
     "PairSetRecipe",
     "PseudoQueryRecipe",
     "PseudoQuerySource",
@@ -95,6 +98,7 @@ __all__ = [
     "RunMember",
     "Section",
     "Seq2SeqWriterRecipe",
+    "ServedSection",
     "ServerMember",
     "ServerWriterRecipe",
     "Split",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from limbeck.recipes.base import File, ModelName, Section
-from limbeck.recipes.teacher import LLMSection, LoRASection
+from limbeck.recipes.teacher import LLMSection, LoRASection, ServedSection
 
 #: It names folders and columns, too.
 PairSetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
@@ -99,8 +99,13 @@ class PairLLMMember(LLMSection):
     fine_tuning: PairLoRATuning | None = Field(None, description="null takes the model as it is.")
 
 
+class PairServerMember(ServedSection):
+    """A language model on a server that gives log-probabilities; by default asked the set's own question."""
+
+
 PairMember = Annotated[
-    PairCrossEncoderMember | PairLLMMember | PairBiEncoderMember, Field(discriminator="kind")
+    PairCrossEncoderMember | PairLLMMember | PairServerMember | PairBiEncoderMember,
+    Field(discriminator="kind"),
 ]
 
 

@@ -43,7 +43,10 @@ class ServerSection(Section):
     )
     price: TokenPrice | None = Field(None, description="null where nothing is paid.")
     limit: float | None = Field(
-        None, gt=0, description="The most that may be spent, in the currency of `price`."
+        None,
+        gt=0,
+        description="The most that may be spent here, in the currency of `price`; what is sure to cost more "
+        "is not begun.",
     )
 
     @model_validator(mode="after")

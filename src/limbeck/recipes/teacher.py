@@ -126,13 +126,10 @@ class LLMMember(LLMSection):
         return self.question_of(self.task)
 
 
-class ServerMember(ServerSection, AskedSection):
+class ServedSection(ServerSection, AskedSection):
     """A language model on a server that speaks OpenAI's protocol and gives log-probabilities."""
 
     kind: Literal["server"]
-    task: Literal["asymmetric", "symmetric"] = Field(
-        "asymmetric", description="Does the passage answer the query, or do two texts say the same thing."
-    )
     api: Literal["chat", "completions"] = Field(
         "chat", description="Whether the question is a user's turn, or text to go on with."
     )
@@ -142,6 +139,14 @@ class ServerMember(ServerSection, AskedSection):
     top_logprobs: int = Field(20, ge=2, le=20, description="Likeliest tokens that the server is asked for.")
     options: dict[str, Any] = Field(
         {}, description="Further keys of each request, such as chat_template_kwargs."
+    )
+
+
+class ServerMember(ServedSection):
+    """A language model on a server that speaks OpenAI's protocol and gives log-probabilities."""
+
+    task: Literal["asymmetric", "symmetric"] = Field(
+        "asymmetric", description="Does the passage answer the query, or do two texts say the same thing."
     )
 
     @property

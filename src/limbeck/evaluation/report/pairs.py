@@ -177,8 +177,8 @@ def _times(scores: PairSetScores) -> Sequence[Table]:
         return []
     rows = []
     for system, one in scores.systems.items():
-        known = (one.latency, one.latency_encoded)
-        cells = [("–", "–") if t is None else (format_ms(t.p50), format_ms(t.p95)) for t in known]
+        known = (one.latency, "not measured"), (one.latency_encoded, "–")
+        cells = [(no, "–") if t is None else (format_ms(t.p50), format_ms(t.p95)) for t, no in known]
         rows.append((system, *cells[0], *cells[1]))
     heading = ("System", "From the texts", "95th percentile", "Vectors kept", "95th percentile")
     return [Table(heading, rows, _TAKES, title="Milliseconds per pair")]

@@ -20,9 +20,11 @@ from limbeck.evaluation.pair_systems import PairSetScores, SystemScores, evaluat
 from limbeck.evaluation.report.model import Report, Table
 from limbeck.evaluation.report.pairs import PairReport, PairTexts, write_pair_report
 from limbeck.pipeline.candidates import EVALUATED
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import machine, write_json
 from limbeck.pipeline.pairs.distilling import BASELINE_STAGE, CALIBRATION, MODEL
-from limbeck.pipeline.pairs.reading import open_pairs, targets
+from limbeck.pipeline.pairs.members import servers_of
+from limbeck.pipeline.pairs.reading import open_pairs, split_texts, targets
 from limbeck.pipeline.pairs.teaching import AUDIT_STAGE, open_pair_teacher, scored
 from limbeck.pipeline.run import Run
 from limbeck.recipes import Recipe
@@ -31,6 +33,7 @@ from limbeck.students.dense.pair_scoring import PairScorer
 from limbeck.students.dense.retriever import STUDENT
 from limbeck.students.dense.student import DenseStudent
 from limbeck.teachers import Teacher
+from limbeck.teachers.server import ServerTeacher
 
 #: The systems by name: rows of the table, keys of `metrics.json`, `scores/SET/NAME.tsv`.
 BACKBONE, BASELINE = "backbone", "backbone-fine-tuned"
@@ -75,6 +78,14 @@ def evaluate_pairs(run: Run, work: Path) -> None:
     write_json(folder / "timing.json", timing)
 
 
+def count_evaluated(run: Run, estimate: CostEstimate) -> None:
+    """What the evaluation asks servers; the dev pairs have been asked in the audit."""
+    for name in run.recipe.pairs:
+        for split in EVALUATED:
+            pairs = zip(*split_texts(run, name, split), strict=True)
+            estimate.add_pairs(f"{name}: {split} pairs", servers_of(run, name), pairs)
+
+
 def _report(run: Run, results: Results, sets: dict[str, PairSetScores]) -> PairReport:
     curves = [
         (int(line["step"]), f"{stage}: {part}", line[part])
@@ -117,9 +128,10 @@ def _scored_set(run: Run, name: str) -> PairSetScores:
     texts = split_texts(run, name, "test")
     found = {}
     for system, one in systems.items():
-        latency = latencies_ms(one, *texts)
+        # To time a server would mean to pay for pairs whose scores are there.
+        latency = latencies_ms(one, *texts) if one.timed else {}
         found[system] = SystemScores(
-            scores[system]["dev"], scores[system]["test"], latency["texts"], latency.get("vectors")
+            scores[system]["dev"], scores[system]["test"], latency.get("texts"), latency.get("vectors")
         )
     dev, test = (targets(open_pairs(run, name, split), labels) for split in EVALUATED)
     return PairSetScores(labels.kind, dev, test, found)
@@ -134,12 +146,14 @@ class PairSystem:
         encode: vectors of first and second texts, where texts are encoded one by one; None for a teacher.
         compare: scores of vectors; None for a teacher.
         teacher: itself, whose scores are cached; None for all others.
+        timed: whether its time is measured.
     """
 
     score: Callable[[Texts, Texts], Scores]
     encode: Callable[[Texts, Texts], tuple[Vectors, Vectors]] | None = None
     compare: Callable[[Vectors, Vectors], Scores] | None = None
     teacher: Teacher | None = None
+    timed: bool = True
 
 
 def evaluation_settings(recipe: Recipe) -> object:
@@ -176,6 +190,7 @@ def pair_systems(run: Run, name: str) -> dict[str, PairSystem]:
         TEACHER: PairSystem(
             lambda first, second: np.asarray(expit(teacher.score(list(zip(first, second, strict=True))))),
             teacher=teacher,
+            timed=not any(isinstance(member, ServerTeacher) for member in teacher.members),
         ),
     }
 
@@ -193,12 +208,6 @@ def _cosine(first: Vectors, second: Vectors) -> Scores:
 def _once(texts: Texts, encoded: Callable[[list[str]], Vectors]) -> Vectors:
     row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     return encoded(list(row_of))[[row_of[text] for text in texts]]
-
-
-def split_texts(run: Run, name: str, split: str) -> tuple[list[str], list[str]]:
-    """First and second texts of a set's split."""
-    pairs = list(open_pairs(run, name, split))
-    return [pair.text1 for pair in pairs], [pair.text2 for pair in pairs]
 
 
 def system_scores(run: Run, name: str, systems: dict[str, PairSystem]) -> dict[str, dict[str, Scores]]:

@@ -14,20 +14,31 @@ from limbeck.pipeline.folder import SCRATCH
 from limbeck.pipeline.language_models import open_llm, tune_llm
 from limbeck.pipeline.pairs.mining import PairLists
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.servers import server_teacher
 from limbeck.pipeline.trainer_progress import TrainerProgress
-from limbeck.recipes import PairBiEncoderMember, PairCrossEncoderMember, PairLLMMember, PairMember
+from limbeck.recipes import (
+    PairBiEncoderMember,
+    PairCrossEncoderMember,
+    PairLLMMember,
+    PairMember,
+    PairServerMember,
+    Recipe,
+)
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.pair_training import LabelledPairs, fine_tune_on_labels
 from limbeck.students.dense.training import TrainingSettings
 from limbeck.teachers import BiEncoderTeacher, CrossEncoderTeacher, Teacher
 from limbeck.teachers.llm.fine_tuning import LabelledPair, LoRATuning
 from limbeck.teachers.pair_fine_tuning import PairFineTuning, fine_tune_on_pairs
+from limbeck.teachers.server import ServerTeacher
 
 MODEL = "model"
 
 
 def member_stamps(member: PairMember) -> object:
-    """The files that a member starts from; of a name on the hub there are none."""
+    """The files that a member starts from; of a name on the hub, or on a server, there are none."""
+    if isinstance(member, PairServerMember):
+        return []
     base = None if isinstance(member, PairLLMMember) else member.fine_tuning.base
     return file_stamps(*(Path(name) for name in (member.model, base) if name is not None))
 
@@ -39,8 +50,23 @@ def make_member(run: Run, name: str, member: PairMember, lists: PairLists, folde
             _make_cross_encoder(run, name, member, lists, folder)
     elif isinstance(member, PairLLMMember):
         _tune_llm(run, name, member, lists, folder)
-    elif member.fine_tuned:
+    elif isinstance(member, PairBiEncoderMember) and member.fine_tuned:
         _make_bi_encoder(run, name, member, lists, folder)
+
+
+def servers_of(run: Run, name: str) -> list[ServerTeacher]:
+    """The members of a set's teacher that are asked over the network."""
+    return [
+        _server(run, name, member)
+        for member in run.recipe.pairs[name].teacher.members
+        if isinstance(member, PairServerMember)
+    ]
+
+
+def asks_servers(recipe: Recipe) -> bool:
+    """Whether the teacher of a set, or a member of it, is asked over the network."""
+    members = (member for one in recipe.pairs.values() for member in one.teacher.members)
+    return any(isinstance(member, PairServerMember) for member in members)
 
 
 def open_member(run: Run, name: str, member: PairMember, folder: Path) -> Teacher:
@@ -53,9 +79,17 @@ def open_member(run: Run, name: str, member: PairMember, folder: Path) -> Teache
     if isinstance(member, PairLLMMember):
         tuned = None if member.fine_tuning is None else folder / MODEL
         return open_llm(member, member.question_of(recipe.pairs[name].task), recipe.device, tuned)
+    if isinstance(member, PairServerMember):
+        return _server(run, name, member)
     place = str(folder / MODEL) if member.fine_tuned else member.model or recipe.backbone
     encoder = load_backbone(place, recipe.max_length, recipe.device)
     return BiEncoderTeacher(encoder, symmetric=recipe.pairs[name].task == "symmetric")
+
+
+def _server(run: Run, name: str, member: PairServerMember) -> ServerTeacher:
+    # An account a set: what may be spent is said of each.
+    prompt = member.question_of(run.recipe.pairs[name].task)
+    return server_teacher(run, member, prompt, f"pairs.{name}")
 
 
 def _make_cross_encoder(

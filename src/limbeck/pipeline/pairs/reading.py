@@ -51,6 +51,12 @@ def open_pairs(run: Run, name: str, split: str) -> SentencePairs:
     return SentencePairs.open(run.folder / STAGE / name / f"{split}.arrow")
 
 
+def split_texts(run: Run, name: str, split: str) -> tuple[list[str], list[str]]:
+    """First and second texts of a set's split."""
+    pairs = list(open_pairs(run, name, split))
+    return [pair.text1 for pair in pairs], [pair.text2 for pair in pairs]
+
+
 def targets(pairs: SentencePairs, labels: GradedLabels | BinaryLabels) -> NDArray[np.float64]:
     """The labels as numbers from 0 to 1, (pairs,): a share of the range, or 1 for what counts as positive."""
     found = [pair.label for pair in pairs]

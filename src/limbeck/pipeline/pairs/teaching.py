@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from limbeck.data import write_pair_features
 from limbeck.pipeline.candidates import start_backbone
+from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.language_models import noting_shortened
-from limbeck.pipeline.pairs.members import make_member, member_stamps, open_member
+from limbeck.pipeline.pairs.members import make_member, member_stamps, open_member, servers_of
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
-from limbeck.pipeline.pairs.reading import open_pairs, targets
+from limbeck.pipeline.pairs.reading import open_pairs, split_texts, targets
 from limbeck.pipeline.run import Run
+from limbeck.pipeline.servers import answering, fitted_ensemble
 from limbeck.recipes import Recipe
 from limbeck.teachers import (
     BiEncoderTeacher,
@@ -42,7 +44,7 @@ FEATURES = "features.npy"
 def teacher_settings(recipe: Recipe) -> object:
     """What the members depend on, beyond the lists: the files behind them included."""
     sets = {
-        name: [one.teacher, [member_stamps(member) for member in one.teacher.members]]
+        name: [answering(one.teacher), [member_stamps(member) for member in one.teacher.members]]
         for name, one in recipe.pairs.items()
     }
     return [sets, recipe.seed]
@@ -69,9 +71,8 @@ def audit_teachers(run: Run, work: Path) -> None:
     """
     recipe, reports = run.recipe, {}
     for name, one in recipe.pairs.items():
-        pairs = open_pairs(run, name, "dev")
-        asked = [(pair.text1, pair.text2) for pair in pairs]
-        goal = targets(pairs, one.labels)
+        asked = list(zip(*split_texts(run, name, "dev"), strict=True))
+        goal = targets(open_pairs(run, name, "dev"), one.labels)
         members = _members(run, name)
         scores = [scored(run, member, asked, f"{name}: dev pairs: {member.name}") for member in members]
         fit = fit_pair_ensemble(np.stack(scores), goal, one.labels.kind, seed=recipe.seed)
@@ -84,6 +85,13 @@ def audit_teachers(run: Run, work: Path) -> None:
         if report.passed or run.anyway:
             run.progress.note(report.explanation)
     write_json(work / "audit.json", reports)
+
+
+def count_audited(run: Run, estimate: CostEstimate) -> None:
+    """What the audit asks servers."""
+    for name in run.recipe.pairs:
+        pairs = zip(*split_texts(run, name, "dev"), strict=True)
+        estimate.add_pairs(f"{name}: dev pairs", servers_of(run, name), pairs)
 
 
 def teach_settings(recipe: Recipe) -> object:
@@ -107,28 +115,37 @@ def teach_pairs(run: Run, work: Path) -> None:
             raise TeacherNotBetterError(report["explanation"])
     for name in run.recipe.pairs:
         found = open_lists(run, name)
-        rows, columns = np.nonzero(found.lists[:, 1:] >= 0)
-        firsts = found.texts.contents(found.lists[rows, 0])
-        others = found.texts.contents(found.lists[:, 1:][rows, columns])
         teacher = open_pair_teacher(run, name)
         if run.recipe.pair_loss.feature:  # first: the scores come with them
             _write_features(run, name, teacher, found, work)
-        scores = np.zeros(found.lists[:, 1:].shape, np.float32)
-        asked = list(zip(firsts, others, strict=True))
-        scores[rows, columns] = scored(run, teacher, asked, f"{name}: training pairs")
+        listed = found.lists[:, 1:]
+        scores = np.zeros(listed.shape, np.float32)
+        scores[listed >= 0] = scored(run, teacher, _list_pairs(found, listed), f"{name}: training pairs")
         np.save(work / f"{name}.npy", scores)
 
 
-def _write_features(run: Run, name: str, teacher: Teacher, found: PairLists, work: Path) -> None:
-    listed = found.lists[:, 1 : 2 + found.neighbours]
+def count_taught(run: Run, estimate: CostEstimate) -> None:
+    """What `teach_pairs` asks servers."""
+    for name in run.recipe.pairs:
+        found = open_lists(run, name)
+        pairs = _list_pairs(found, found.lists[:, 1:])
+        estimate.add_pairs(f"{name}: training pairs", servers_of(run, name), pairs)
+
+
+def _list_pairs(found: PairLists, listed: NDArray[np.int64]) -> list[Pair]:
+    """The first text of each list with the texts of some of its columns, list by list."""
     rows, columns = np.nonzero(listed >= 0)
     firsts, others = found.texts.contents(found.lists[rows, 0]), found.texts.contents(listed[rows, columns])
+    return list(zip(firsts, others, strict=True))
+
+
+def _write_features(run: Run, name: str, teacher: Teacher, found: PairLists, work: Path) -> None:
+    pairs = _list_pairs(found, found.lists[:, 1 : 2 + found.neighbours])
     member = feature_teacher(teacher)
     title = f"{name}: features of the training pairs: {member.name}"
-    with ScoreCache(run.scores) as cache, run.progress.task(title, len(rows)) as advance:
-        pairs = zip(firsts, others, strict=True)
+    with ScoreCache(run.scores) as cache, run.progress.task(title, len(pairs)) as advance:
         blocks = feature_blocks(member, pairs, cache, chunk=CHUNK, progress=advance)
-        write_pair_features(work / f"{name}-{FEATURES}", blocks, len(rows))
+        write_pair_features(work / f"{name}-{FEATURES}", blocks, len(pairs))
 
 
 def taught_features(run: Run, name: str) -> NDArray[np.float16]:
@@ -144,17 +161,10 @@ def taught_scores(run: Run, name: str) -> NDArray[np.float32]:
     return scores
 
 
-def open_pair_teacher(run: Run, name: str) -> Teacher:
+def open_pair_teacher(run: Run, name: str) -> EnsembleTeacher:
     """The audited teacher of a set, whose scores are logits of the expected label."""
     numbers = json.loads((run.folder / AUDIT_STAGE / f"{name}.json").read_text(encoding="utf-8"))
-    return EnsembleTeacher(
-        _members(run, name),
-        numbers["weights"],
-        numbers["means"],
-        numbers["stds"],
-        slope=numbers["slope"],
-        bias=numbers["bias"],
-    )
+    return fitted_ensemble(_members(run, name), numbers)
 
 
 def scored(run: Run, teacher: Teacher, pairs: Sequence[Pair], title: str) -> NDArray[np.float64]:
