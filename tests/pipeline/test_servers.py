@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from limbeck.errors import InputError
-from limbeck.pipeline import RunFolder, stages_of
+from limbeck.pipeline import RunFolder, estimate_costs, stages_of
 from limbeck.pipeline.run import Run, stage_keys
 from limbeck.pipeline.servers import fitted_ensemble
 from limbeck.recipes import make_recipe
 from limbeck.servers import Endpoint, Ledger, LimitReachedError, ServerClient
+from limbeck.students.generative.pseudo_queries import PseudoQueries
 from limbeck.teachers import ServerTeacher
-from tests.pipeline.tiny_corpus import run_recipe, tiny_content
+from tests.pipeline.pairs.tiny_pairs import set_content, write_pairs
+from tests.pipeline.tiny_corpus import generative_content, run_recipe, tiny_content, tiny_recipe
 from tests.servers.tiny_server import MODEL
 
 
@@ -23,7 +27,8 @@ def member(server):
         "url": server.url,
         "model": MODEL,
         "price": {"prompt": 0, "completion": 1e6},  # one a request
-        "prompt": {"template": "{query}? {passage} Answer:", "yes": ["yes"], "no": ["no"]},
+        # So asked, the model with its random weights has a weight in the ensemble.
+        "prompt": {"template": "{query}? {passage} Answer:", "yes": ["no"], "no": ["yes"]},
     }
 
 
@@ -44,15 +49,26 @@ def recipe(corpus, tiny_encoder_path, member):
 @pytest.mark.slow
 def test_it_says_what_it_will_ask_and_asks_no_more(recipe, server, tmp_path):
     before = len(server.requests)
+    run = Run(recipe(), RunFolder(tmp_path))
+    estimate = estimate_costs(run, stages_of(run.recipe))
+    assert len(server.requests) == before
+    assert {path.parent.name for path in tmp_path.glob("*/.done.json")} == {"data", "mine"}
+    assert [(part.stage, part.what) for part in estimate.parts] == [
+        ("audit", "dev candidates"),
+        ("teach", "training candidates"),
+        ("teach", "easy passages"),
+        ("evaluate", "test candidates"),
+    ]
     record = run_recipe(recipe(), tmp_path, anyway=True, until="audit")
+    assert record.done == ["teacher", "audit"]
     (told,) = [note for note in record.notes if note.startswith("teacher: tiny: ")]
     asked = len(server.requests) - before
     run_recipe(recipe(), tmp_path, anyway=True, until="teach")
     spent = Ledger(tmp_path / "spent.sqlite").spent(f"teacher: {MODEL}")
     # The test candidates are asked in the evaluation, and so are in the estimate too.
     total = int(told.removeprefix("teacher: tiny: ").split(" requests")[0])
-    run = Run(recipe(), RunFolder(tmp_path))
-    tests = len(set(_texts(run)))
+    assert total == sum(part.cost.requests for part in estimate.parts)
+    tests = estimate.parts[3].cost.requests
     assert spent.requests == len(server.requests) - before == total - tests
     assert spent.cost == spent.requests
     assert 0 < asked < spent.requests
@@ -80,13 +96,6 @@ def test_pairs_that_a_batch_will_hold_are_told_as_a_bound(recipe, server, tmp_pa
     assert 0 < len(server.requests) - before <= most
 
 
-def _texts(run):
-    from limbeck.pipeline.candidates import candidate_lists  # noqa: PLC0415
-    from limbeck.teachers import text_pairs  # noqa: PLC0415
-
-    return text_pairs(candidate_lists(run, "test"), run.dataset.queries["test"], run.dataset.passages)
-
-
 def test_an_estimate_above_the_limit_stops_it_before_the_first_request(recipe, server, tmp_path):
     before = len(server.requests)
     with pytest.raises(
@@ -94,8 +103,107 @@ def test_an_estimate_above_the_limit_stops_it_before_the_first_request(recipe, s
     ):
         run_recipe(recipe(limit=10), tmp_path, anyway=True, until="teach")
     assert len(server.requests) == before
+    dear = Run(recipe(limit=10), RunFolder(tmp_path))
+    (told,) = estimate_costs(dear, stages_of(dear.recipe)).summary()  # an estimate tells it, and ends well
+    assert "would cost about" in told
     run_recipe(recipe(limit=1000), tmp_path, anyway=True, until="audit")
     assert len(server.requests) > before
+
+
+def test_a_corpus_and_pairs_are_told_together(corpus, tiny_encoder_path, member, server, tmp_path):
+    pairs = write_pairs(tmp_path / "pairs")
+    content = tiny_content(
+        corpus,
+        tiny_encoder_path,
+        mining={"depth": 2, "random": 1, "evaluation_depth": 3, "max_queries": 8},
+        teacher={"members": [member]},
+        pairs={"tiny": set_content(pairs, teacher={"members": [member]})},
+        loss={"kind": "d2llm", "in_batch_teacher": True},
+        training={"batch_size": 4, "task_temperature": 2},
+    )
+    before = len(server.requests)
+    run = Run(make_recipe(content, corpus / "recipe.yaml"), RunFolder(tmp_path / "run"))
+    estimate = estimate_costs(run, stages_of(run.recipe))
+    assert len(server.requests) == before
+    done = {path.parent.name for path in (tmp_path / "run").glob("*/.done.json")}
+    assert done == {"data", "mine", "pair-data", "pair-mine"}
+    accounts = {part.stage: part.budget.account for part in estimate.parts}
+    assert accounts == {
+        "audit": "teacher: tiny",
+        "teach": "teacher: tiny",
+        "pair-audit": "pairs.tiny: tiny",
+        "pair-teach": "pairs.tiny: tiny",
+        "distil": "teacher: tiny",
+        "evaluate": "teacher: tiny",
+        "pair-evaluate": "pairs.tiny: tiny",
+    }
+    # Two batches of queries and twelve of pairs: 14 times sqrt(2) / (sqrt(2) + sqrt(12)) are four, and so the
+    # queries come twice. In either pass each of the 31 passages of their lists meets three other queries.
+    (bound,) = [part for part in estimate.parts if part.bound]
+    assert (bound.stage, bound.cost.requests) == ("distil", 2 * 3 * 31)
+
+
+def corpus_recipe(corpus, encoder, member, **queries):
+    data = {"kind": "corpus", "file": str(corpus / "corpus.jsonl"), "queries": queries}
+    content = tiny_content(corpus, encoder, data=data, teacher={"members": [member]})
+    return make_recipe(content, corpus / "recipe.yaml")
+
+
+def test_what_asks_about_answers_that_are_to_come_is_named(corpus, tiny_encoder_path, member, tmp_path):
+    writer = {key: member[key] for key in ("kind", "url", "model", "price")}
+    recipe = corpus_recipe(corpus, tiny_encoder_path, member, writer=writer, count=2)
+    estimate = estimate_costs(Run(recipe, RunFolder(tmp_path)), stages_of(recipe))
+    (part,) = estimate.parts
+    assert part[:2] == ("invent", "questions for passages")
+    assert part.budget.account == "questions: tiny"
+    assert (part.cost.requests, part.cost.completion_tokens) == (2 * 60, 2 * 60 * 48)
+    assert estimate.later == ["audit", "teach", "evaluate"]
+    assert not (tmp_path / "invent").exists()
+
+
+def test_the_candidates_of_written_questions_are_told_as_a_bound(
+    corpus, tiny_encoder_path, member, server, tmp_path
+):
+    lines = [
+        {
+            "_id": f"p{at}",
+            "text": f"Number {at} is the cat of the sea. Every day it took number {at} there.",
+        }
+        for at in range(8)
+    ]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    queries = {"filter": {"teacher": member, "depth": 3}}
+    recipe = corpus_recipe(tmp_path, tiny_encoder_path, {"kind": "bm25"}, **queries)
+    before = len(server.requests)
+    (part,) = estimate_costs(Run(recipe, RunFolder(tmp_path / "run")), stages_of(recipe)).parts
+    texts = PseudoQueries.open(tmp_path / "run" / "invent" / "questions.arrow")
+    written = sum(len(questions) for _, questions in texts)
+    assert (part.stage, part.bound, part.cost.requests) == ("sift", True, written * (1 + 3))
+    assert len(server.requests) == before
+
+
+def test_a_generative_students_own_candidates_are_told_as_a_bound(
+    corpus, tiny_encoder_path, member, server, tmp_path
+):
+    content = generative_content(corpus, tiny_encoder_path) | {"teacher": {"members": [member]}}
+    recipe = make_recipe(content, corpus / "recipe.yaml")
+    before = len(server.requests)
+    parts = estimate_costs(Run(recipe, RunFolder(tmp_path)), stages_of(recipe)).parts
+    assert [part[:2] for part in parts] == [
+        ("audit", "dev candidates"),
+        ("teach", "the base retriever's candidates"),
+        ("evaluate", "test candidates"),
+    ]
+    # Twenty training queries, each with its positive and six candidates.
+    assert [part.bound for part in parts] == [False, True, False]
+    assert parts[1].cost.requests == 20 * (1 + 6)
+    assert len(server.requests) == before
+
+
+def test_a_recipe_without_servers_runs_nothing(corpus, tiny_encoder_path, tmp_path):
+    recipe = tiny_recipe(corpus, tiny_encoder_path)
+    assert not estimate_costs(Run(recipe, RunFolder(tmp_path)), stages_of(recipe)).parts
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,15 @@ def run(
     out: Out = None,
     settings: Settings = None,
     anyway: Anyway = False,
+    *,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Tell what servers will be asked and what it costs, and ask nothing: data are read and "
+            "candidates mined for it, for the run to find.",
+        ),
+    ] = False,
     keys: Annotated[
         bool,
         typer.Option(
@@ -41,8 +50,11 @@ def run(
     the same settings is not done again.
     """
     del keys
-    from limbeck.cli.running import run_recipe, show_results  # noqa: PLC0415 - reads the recipe's types
+    from limbeck.cli.running import run_recipe, show_estimate, show_results  # noqa: PLC0415 - reads types
 
+    if estimate:
+        show_estimate(recipe, out, settings or [])
+        return
     show_results(run_recipe("run", recipe, out, settings or [], anyway=anyway))
 
 
@@ -53,5 +65,6 @@ def register(app: typer.Typer) -> None:
         run,
         "limbeck run recipes/scifact.yaml --out runs/scifact",
         "limbeck run recipes/scifact.yaml --set training.epochs=2 --set seed=1 --out runs/two-epochs",
+        "limbeck run my-recipe.yaml --estimate",
         "limbeck run --keys",
     )

@@ -45,15 +45,60 @@ def run_recipe(
         typer.Exit: with 130, after Ctrl-C.
     """
     recipe = load_recipe(recipe_path, settings)
-    folder = out or Path("runs") / recipe_path.stem
-    _check_folder(folder)
+    folder = _run_folder(recipe_path, out)
     words = [*verb.split(), *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
-    words += [word for setting in settings for word in ("--set", setting)] + ["--anyway"] * anyway
+    words += [*_set(settings), *["--anyway"] * anyway]
     with packages_needed():
         from limbeck.pipeline import Run, RunFolder, run_stages, stages_of  # noqa: PLC0415 - brings torch
     with stoppable(folder, words) as display:
         run_stages(Run(recipe, RunFolder(folder), display, anyway=anyway), stages_of(recipe), until=until)
     return folder
+
+
+def show_estimate(recipe_path: Path, out: Path | None, settings: list[str]) -> None:
+    """Shows what servers will be asked for a recipe and what it costs; asks nothing.
+
+    Args:
+        recipe_path: the YAML file.
+        out: the run folder, as for `run_recipe`: what must be known is done there, for a run to find.
+        settings: `key=value`, over what the recipe says.
+
+    Raises:
+        InputError: as `run_recipe`.
+        typer.Exit: with 130, after Ctrl-C.
+    """
+    recipe = load_recipe(recipe_path, settings)
+    folder = _run_folder(recipe_path, out)
+    words = ["run", recipe_path, "--out", folder, *_set(settings)]
+    with packages_needed():
+        from limbeck.pipeline import Run, RunFolder, estimate_costs, stages_of  # noqa: PLC0415
+    with stoppable(folder, [*words, "--estimate"]) as display:
+        estimate = estimate_costs(Run(recipe, RunFolder(folder), display), stages_of(recipe))
+    screen = console()
+    if not estimate.parts and not estimate.later:
+        screen.print("No server has anything left to be asked.")
+        return
+    screen.print()
+    if estimate.parts:
+        show_table(screen, estimate.table_rows(), left=3)
+        screen.print()
+    for sentence in estimate.summary():
+        screen.print(sentence)
+    if any(part.bound for part in estimate.parts):
+        screen.print("≤: at most; how many is known only on the way.")
+    if estimate.later:
+        screen.print(f"Not known before that is answered: {', '.join(estimate.later)}.")
+    screen.print(f"{'Go on:':9}{command(*words)}")
+
+
+def _run_folder(recipe_path: Path, out: Path | None) -> Path:
+    folder = out or Path("runs") / recipe_path.stem
+    _check_folder(folder)
+    return folder
+
+
+def _set(settings: Sequence[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 @contextmanager
@@ -133,5 +178,4 @@ def show_stage(folder: Path, stage: str, recipe: Path, settings: list[str]) -> N
     screen.print(f"{'Done:':9}{folder / stage}")
     if stage == "index":
         screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
-    sets = [word for setting in settings for word in ("--set", setting)]
-    screen.print(f"{'Go on:':9}{command('run', recipe, '--out', folder, *sets)}")
+    screen.print(f"{'Go on:':9}{command('run', recipe, '--out', folder, *_set(settings))}")

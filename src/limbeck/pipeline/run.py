@@ -136,29 +136,98 @@ def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -
     """
     wanted = stages[: _position(stages, until) + 1]
     keys = stage_keys(run.recipe, stages)
-    announced: set[str] = set()
-    with run.folder.locked(), _logging_to(run.folder / "log.txt"):
-        stale = {stage.name for stage in wanted if run.folder.finished_key(stage.name) != keys[stage.name]}
-        check_recipe(run.recipe, [stage for stage in wanted if stage.name in stale])
-        for name in stale:
-            run.folder.require_place(name)
-        run.folder.write_recipe(run.recipe)
-        if stale:
-            for stage in stages:
-                run.folder.withdraw(stage.name, stage.publishes)
-        for number, stage in enumerate(wanted, start=1):
-            if stage.name in stale and _adopted(run, stage, keys[stage.name]):
-                stale.remove(stage.name)
-                run.folder.write_manifest(keys)
-            run.progress.stage(number, len(wanted), stage.title, reused=stage.name not in stale)
-            if stage.name in stale:
-                _announce(run, stages, keys, announced)
-                _finish(run, stage, keys[stage.name])
-                run.folder.write_manifest(keys)
-            if stage.name == run.data_stage:
-                _inspect(run, [stage for stage in wanted if stage.name in stale])
+    with _at_work(run):
+        check_recipe(run.recipe, [stage for stage in wanted if not _is_done(run, stage.name, keys)])
+        _bring_up_to_date(run, stages, wanted, keys, announced=set())
         for stage in wanted:
             run.folder.publish(stage.name, stage.publishes)
+
+
+def estimate_costs(run: Run, stages: Sequence[Stage]) -> CostEstimate:
+    """Tells what servers will be asked by the stages that are left; nothing is asked, and nothing paid.
+
+    The stages run whose results tell it, such as the reading of the data and the mining, and no other. What a
+    later run finds in the folder it does not do again.
+
+    Args:
+        run: the recipe and its folder.
+        stages: of the recipe, in their order.
+
+    Raises:
+        InputError: another process works in the folder, or a stage refuses its input.
+
+    Example:
+        >>> estimate_costs(Run(recipe, RunFolder("run")), stages_of(recipe)).summary()  # doctest: +SKIP
+        ['teacher: Qwen/Qwen3-8B: 57 requests with about 8,000 tokens; the recipe gives no price (…)']
+    """
+    keys = stage_keys(run.recipe, stages)
+    estimate = CostEstimate(run.scores)
+    asking = _asking(run, stages, keys)
+    if not asking:
+        return estimate
+    names = {stage.name for stage, _ in asking}
+    before = {stage.name: _ancestors(stages, parts.after) for stage, parts in asking}
+    # What asks about the answers of a server that is still to be asked cannot be told.
+    estimate.later = [name for name, needed in before.items() if needed & names]
+    known = [(stage, parts) for stage, parts in asking if stage.name not in estimate.later]
+    needed = {name for stage, _ in known for name in before[stage.name]}
+    wanted = [stage for stage in stages if stage.name in needed]
+    with _at_work(run):
+        looked_at = [*wanted, *(stage for stage, _ in asking)]
+        check_recipe(run.recipe, [stage for stage in looked_at if not _is_done(run, stage.name, keys)])
+        _bring_up_to_date(run, stages, wanted, keys, announced=names)
+        for stage, parts in known:
+            estimate.stage = stage.name
+            parts.count(run, estimate)
+    return estimate
+
+
+def _ancestors(stages: Sequence[Stage], names: Sequence[str]) -> set[str]:
+    """Stages by name, and all that they read, directly or not."""
+    after = {stage.name: stage.after for stage in stages}
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += after[name]
+    return found
+
+
+@contextmanager
+def _at_work(run: Run) -> Iterator[None]:
+    with run.folder.locked(), _logging_to(run.folder / "log.txt"):
+        yield
+
+
+def _bring_up_to_date(
+    run: Run,
+    stages: Sequence[Stage],
+    wanted: Sequence[Stage],
+    keys: Mapping[str, str],
+    *,
+    announced: set[str],
+) -> None:
+    """Runs those of the wanted stages that are not done; what `announced` stages ask is not told again."""
+    stale = {stage.name for stage in wanted if not _is_done(run, stage.name, keys)}
+    for name in stale:
+        run.folder.require_place(name)
+    run.folder.write_recipe(run.recipe)
+    if stale:
+        for stage in stages:
+            run.folder.withdraw(stage.name, stage.publishes)
+    for number, stage in enumerate(wanted, start=1):
+        if stage.name in stale and _adopted(run, stage, keys[stage.name]):
+            stale.remove(stage.name)
+            run.folder.write_manifest(keys)
+        run.progress.stage(number, len(wanted), stage.title, reused=stage.name not in stale)
+        if stage.name in stale:
+            _announce(run, stages, keys, announced)
+            _finish(run, stage, keys[stage.name])
+            run.folder.write_manifest(keys)
+        if stage.name == run.data_stage:
+            _inspect(run, [stage for stage in wanted if stage.name in stale])
 
 
 def stage_keys(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, str]:

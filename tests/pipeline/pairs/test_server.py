@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from limbeck.errors import InputError
-from limbeck.pipeline import Run, RunFolder, stages_of
+from limbeck.pipeline import Run, RunFolder, estimate_costs, stages_of
 from limbeck.pipeline.pairs.members import open_member
 from limbeck.pipeline.run import stage_keys
 from limbeck.recipes import Recipe
@@ -74,6 +74,8 @@ def test_a_run_asks_for_what_it_said_and_for_nothing_to_time_it(
     assert not again.done
     assert not [note for note in again.notes if note.startswith(ACCOUNT)]
     assert len(server.answered(before)) == total
+    left = estimate_costs(Run(recipe, RunFolder(tmp_path / "run")), stages_of(recipe))
+    assert (left.parts, left.later) == ([], [])
 
 
 @pytest.mark.slow
