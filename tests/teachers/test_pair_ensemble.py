@@ -83,10 +83,27 @@ def test_one_member_keeps_its_order():
 
 def test_members_that_say_nothing_are_refused():
     truth, scores = sample()
-    with pytest.raises(InputError, match=r"member 2 .* the same score"):
-        fit_pair_ensemble(np.stack([scores[0], np.ones(400)]), truth, "graded")
-    with pytest.raises(InputError, match="no member of the teacher goes with the labels"):
-        fit_pair_ensemble(scores[2:], truth, "graded")
+    with pytest.raises(InputError, match=r"stsb: member 2 .* the same score"):
+        fit_pair_ensemble(np.stack([scores[0], np.ones(400)]), truth, "graded", name="stsb")
+
+
+@pytest.mark.parametrize("kind", ["graded", "binary"])
+def test_members_that_all_go_against_the_labels_are_refused(kind):
+    # Deviations from the means, doubled: 3 -1 1 -3 and -1 1 -1 1, so that the first has -8 / sqrt(20 * 4).
+    scores, targets = np.array([[3.0, 1.0, 2.0, 0.0], [1.0, 0.0, 1.0, 0.0]]), np.array([0.0, 1.0, 0.0, 1.0])
+    problem = r"stsb: no member .* -0\.89 of member 1, -1\.00 of member 2.*--anyway.*`labels` says which end"
+    with pytest.raises(InputError, match=problem):
+        fit_pair_ensemble(scores, targets, kind, name="stsb")
+
+
+def test_a_fold_without_which_no_member_goes_with_the_labels_takes_the_whole_fit():
+    # One pair makes the correlation: without it both members go against the labels.
+    scores = np.array([[0.0, 1.0, 2.0, 3.0, 4.0, 100.0], [0.0, 1.0, 4.0, 9.0, 16.0, 500.0]])
+    targets = np.array([0.5, 0.4, 0.3, 0.2, 0.1, 1.0])
+    fit = fit_pair_ensemble(scores, targets, "graded")
+    standardised = (scores - np.array(fit.means)[:, None]) / np.array(fit.stds)[:, None]
+    whole = fit.slope * (np.array(fit.weights) @ standardised) + fit.bias
+    assert fit.held_out[5] == pytest.approx(whole[5])
 
 
 @pytest.mark.parametrize(("kind", "metric"), [("graded", "Spearman"), ("binary", "Average precision")])

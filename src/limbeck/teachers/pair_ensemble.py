@@ -49,7 +49,12 @@ class PairEnsembleFit:
 
 
 def fit_pair_ensemble(
-    scores: NDArray[np.float64], targets: NDArray[np.float64], kind: Kind, *, seed: int = 0
+    scores: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    kind: Kind,
+    *,
+    name: str = "the pairs",
+    seed: int = 0,
 ) -> PairEnsembleFit:
     """Weights for the members, and a calibrated logit.
 
@@ -57,10 +62,12 @@ def fit_pair_ensemble(
         scores: of the members (members, pairs), on labelled pairs that no member learned from.
         targets: labels from 0 to 1 (pairs,).
         kind: `"graded"` or `"binary"`.
+        name: of the set, for messages.
         seed: of the folds.
 
     Raises:
-        InputError: a member gives all pairs the same score, or no member goes with the labels.
+        InputError: a member gives all pairs the same score; or no member goes with the labels, so that every
+            weight is 0: such an ensemble scores all pairs alike, and nothing can be learnt from it.
 
     Example:
         >>> scores, targets = np.array([[-2.0, 0.0, 1.0, 3.0]]), np.array([0.0, 0.2, 0.7, 1.0])
@@ -68,7 +75,10 @@ def fit_pair_ensemble(
         >>> fit.weights
         [1.0]
     """
+    _require_spread(scores, name)
     numbers = _fitted(scores, targets, kind)
+    if numbers is None:
+        raise _against_the_labels(scores, targets, name)
     count = scores.shape[1]
     if len(scores) == 1:  # no weight is fitted, and a slope above 0 leaves the order as it is
         return _fit(numbers, numbers.combined(scores))
@@ -76,10 +86,12 @@ def fit_pair_ensemble(
     held_out = np.empty(count)
     for number in range(int(fold.max()) + 1):
         out = fold == number
-        # A fold without which nothing is left to tell apart says nothing; the whole fit stands in.
+        # A fold without which nothing is left to tell apart says nothing; the whole fit stands in. So it does
+        # where no member goes with the labels of the others.
         rest, part = scores[:, ~out], targets[~out]
         enough = len(part) > len(scores) and np.ptp(part) > 0 and bool(np.ptp(rest, axis=1).all())
-        held_out[out] = (_fitted(rest, part, kind) if enough else numbers).combined(scores[:, out])
+        fitted = _fitted(rest, part, kind) if enough else None
+        held_out[out] = (fitted or numbers).combined(scores[:, out])
     return _fit(numbers, held_out)
 
 
@@ -124,24 +136,38 @@ def _fit(numbers: _Numbers, held_out: NDArray[np.float64]) -> PairEnsembleFit:
     return PairEnsembleFit(weights, means, stds, numbers.slope, numbers.bias, held_out)
 
 
-def _fitted(scores: NDArray[np.float64], targets: NDArray[np.float64], kind: Kind) -> _Numbers:
-    means, stds = scores.mean(axis=1), scores.std(axis=1)
+def _require_spread(scores: NDArray[np.float64], name: str) -> None:
+    stds = scores.std(axis=1)
     if not (stds > 0).all():
         raise InputError(
-            f"member {int(np.argmin(stds)) + 1} of the teacher gives all dev pairs the same score",
+            f"{name}: member {int(np.argmin(stds)) + 1} of the teacher gives all dev pairs the same score",
             expected="scores that differ",
+            remedy="leave the member out, or name another",
         )
+
+
+def _against_the_labels(scores: NDArray[np.float64], targets: NDArray[np.float64], name: str) -> InputError:
+    found = (np.corrcoef(one, targets)[0, 1] for one in scores)
+    told = ", ".join(f"{value:+.2f} of member {number}" for number, value in enumerate(found, start=1))
+    return InputError(
+        f"{name}: no member of the teacher goes with the labels of the dev pairs (correlation {told}): with "
+        "weights of 0 it would score all pairs alike and teach nothing, with --anyway too",
+        expected="a member whose scores rise with the labels",
+        remedy="see that `labels` says which end or class is positive, and that the `prompt` of an LLM names "
+        "the right words under yes and no; else fine-tune a member on the labels, or name another",
+    )
+
+
+def _fitted(scores: NDArray[np.float64], targets: NDArray[np.float64], kind: Kind) -> _Numbers | None:
+    """The numbers of the ensemble; None where every weight is 0. No member gives all pairs the same score."""
+    means, stds = scores.mean(axis=1), scores.std(axis=1)
     standardised = (scores - means[:, None]) / stds[:, None]
     if kind == "graded":
         weights, _ = nnls(standardised.T, targets - targets.mean())
     else:
         weights, _ = _logistic(standardised, targets, bounded=True)
     if not weights.sum() > 0:
-        raise InputError(
-            "no member of the teacher goes with the labels of the dev pairs",
-            expected="scores that rise with the labels",
-            remedy="check `labels` in the recipe, or name another member",
-        )
+        return None
     weights = weights / weights.sum()
     slope, bias = calibration(weights @ standardised, targets)
     return _Numbers(weights, means, stds, slope, bias)

@@ -75,7 +75,7 @@ def audit_teachers(run: Run, work: Path) -> None:
         goal = targets(open_pairs(run, name, "dev"), one.labels)
         members = _members(run, name)
         scores = [scored(run, member, asked, f"{name}: dev pairs: {member.name}") for member in members]
-        fit = fit_pair_ensemble(np.stack(scores), goal, one.labels.kind, seed=recipe.seed)
+        fit = fit_pair_ensemble(np.stack(scores), goal, one.labels.kind, name=name, seed=recipe.seed)
         start = BiEncoderTeacher(start_backbone(recipe), symmetric=one.task == "symmetric")
         before = scored(run, start, asked, f"{name}: dev pairs: the student's start")
         report = audit_pairs(name, fit.held_out, before, goal, one.labels.kind, seed=recipe.seed)
