@@ -182,21 +182,27 @@ def test_the_candidates_of_written_questions_are_told_as_a_bound(
     assert len(server.requests) == before
 
 
-def test_a_generative_students_own_candidates_are_told_as_a_bound(
+def test_what_a_generative_student_finds_and_has_written_is_told_as_a_bound(
     corpus, tiny_encoder_path, member, server, tmp_path
 ):
-    content = generative_content(corpus, tiny_encoder_path) | {"teacher": {"members": [member]}}
+    source = {"kind": "generated", "count": 2, "filter": {"teacher": member, "depth": 3}}
+    views = [{"kind": "title"}, {"kind": "pseudo-query", "sources": [source]}]
+    content = generative_content(corpus, tiny_encoder_path, views=views) | {"teacher": {"members": [member]}}
     recipe = make_recipe(content, corpus / "recipe.yaml")
     before = len(server.requests)
     parts = estimate_costs(Run(recipe, RunFolder(tmp_path)), stages_of(recipe)).parts
     assert [part[:2] for part in parts] == [
         ("audit", "dev candidates"),
+        ("sift-queries", "questions with their candidates"),
         ("teach", "the base retriever's candidates"),
         ("evaluate", "test candidates"),
     ]
+    assert [part.bound for part in parts] == [False, True, True, False]
+    # Two questions for each of sixty passages, each with its passage and three candidates.
+    assert parts[1].cost.requests == 2 * 60 * (1 + 3)
     # Twenty training queries, each with its positive and six candidates.
-    assert [part.bound for part in parts] == [False, True, False]
-    assert parts[1].cost.requests == 20 * (1 + 6)
+    assert parts[2].cost.requests == 20 * (1 + 6)
+    assert {path.parent.name for path in tmp_path.glob("*/.done.json")} == {"data", "mine"}
     assert len(server.requests) == before
 
 
