@@ -28,21 +28,13 @@ EVALUATED: tuple[Split, ...] = ("dev", "test")
 
 
 def data_settings(recipe: Recipe) -> object:
-    """What the data depends on, the files behind it included."""
+    """What the data depends on."""
     data = recipe.data
     if isinstance(data, StdlibData):
         return [data, stdlib_fingerprint()]
-    if isinstance(data, BeirData):
-        return [data, file_stamps(data.folder)]
     if isinstance(data, CorpusData):
-        return file_stamps(data.file)
+        return data.file
     return data
-
-
-def file_stamps(*paths: Path) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of files and of all files in folders: these tell a change."""
-    files = (file for path in paths for file in (path, *sorted(path.rglob("*"))) if file.is_file())
-    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def prepare_data(run: Run, work: Path) -> None:
@@ -122,8 +114,7 @@ def mining_settings(recipe: Recipe) -> object:
     """What the candidates depend on."""
     mining = recipe.mining
     return [
-        mining.model_dump(mode="json", exclude={"false_negative_share"}),
-        file_stamps(*mining.runs.values()),
+        mining.model_dump(exclude={"false_negative_share"}),
         scored_by_runs(recipe),
         recipe.language,
         backbone_settings(recipe),
@@ -132,9 +123,9 @@ def mining_settings(recipe: Recipe) -> object:
 
 
 def backbone_settings(recipe: Recipe) -> object:
-    """What a model depends on that starts from the backbone; of a name on the hub there are no files."""
+    """What a model depends on that starts from the backbone."""
     layers = [] if recipe.backbone_layers is None else [recipe.backbone_layers]
-    return [recipe.backbone, file_stamps(Path(recipe.backbone)), recipe.max_length, *layers]
+    return [recipe.backbone, recipe.max_length, *layers]
 
 
 def start_backbone(recipe: Recipe, device: str | None = None) -> SentenceTransformer:

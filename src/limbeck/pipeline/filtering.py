@@ -16,7 +16,6 @@ from limbeck.data import Passages, Queries, Query
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 from limbeck.mining import BM25, BM25Miner, DenseMiner, Miner, UnionMiner, mine_to
-from limbeck.pipeline.candidates import file_stamps
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.language_models import noting_shortened
 from limbeck.pipeline.run import Run
@@ -60,11 +59,9 @@ class Searched:
 def filter_settings(recipe: Recipe, wanted: QueryFilter) -> list[object]:
     """What the verdict on a question depends on, beyond language, backbone and seed of the recipe."""
     teacher = wanted.teacher
-    model = getattr(teacher, "model", None)
     judging = teacher.answering if isinstance(teacher, ServerMember) else teacher
     return [
         wanted.model_copy(update={"teacher": judging}),
-        file_stamps(Path(model)) if model else None,
         recipe.teacher.max_length,
     ]
 

@@ -10,9 +10,14 @@ from typing import Any
 from limbeck.data import Passages, Rankings
 from limbeck.evaluation import latency_ms
 from limbeck.pipeline.answering import kept_answers
-from limbeck.pipeline.candidates import backbone_settings, file_stamps, training_queries
+from limbeck.pipeline.candidates import backbone_settings, training_queries
 from limbeck.pipeline.folder import SCRATCH, write_json
-from limbeck.pipeline.identifiers import generative_student, identifier_views, view_files, view_settings
+from limbeck.pipeline.identifiers import (
+    generative_student,
+    identifier_views,
+    pseudo_query_files,
+    view_settings,
+)
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Recipe
@@ -36,8 +41,6 @@ def generation_settings(recipe: Recipe) -> object:
         student.generation,
         [student.model, student.start, student.encoder_layers, student.decoder_layers],
         [student.max_query_length, view_settings(recipe)],
-        file_stamps(Path(student.model)) if student.model else None,
-        view_files(recipe),
         backbone_settings(recipe),
         recipe.seed,
     ]
@@ -150,7 +153,7 @@ def ask_base(run: Run, work: Path) -> None:
 
 def index_settings(recipe: Recipe) -> object:
     """What the index depends on beyond the student."""
-    return view_files(recipe)
+    return pseudo_query_files(recipe)
 
 
 def build_index(run: Run, work: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from limbeck.pipeline.candidates import file_stamps, training_queries
+from limbeck.pipeline.candidates import training_queries
 from limbeck.pipeline.run import Run
 from limbeck.recipes import (
     BodyRecipe,
@@ -92,11 +92,6 @@ def view_settings(recipe: Recipe) -> list[object]:
     """What the views say, but for the filter of pseudo-queries: it has a stage of its own before them."""
     unfiltered = {"sources": {"__all__": {"filter"}}}
     return [view.model_dump(exclude=unfiltered) for view in generative_student(recipe).views]
-
-
-def view_files(recipe: Recipe) -> object:
-    """What the views depend on beyond the recipe: files of pseudo-queries."""
-    return file_stamps(*pseudo_query_files(recipe))
 
 
 def identifier_views(run: Run, *, training: bool = False) -> list[IdentifierView]:

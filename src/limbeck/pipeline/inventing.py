@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from limbeck.data import Passages
 from limbeck.data.formats.beir import import_beir
 from limbeck.errors import InputError
-from limbeck.pipeline.candidates import backbone_settings, drawn_queries, file_stamps
+from limbeck.pipeline.candidates import backbone_settings, drawn_queries
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.query_writing import WRITER, Examples, open_generator
@@ -77,21 +77,12 @@ def invention_settings(recipe: Recipe) -> object:
     writer = wanted.writer
     return [
         writer.answering if isinstance(writer, ServerWriterRecipe) else writer,
-        _files_of(writer),
         wanted.count,
         wanted.max_passages,
         backbone_settings(recipe) if _learns(writer) else None,
         recipe.language,
         recipe.seed,
     ]
-
-
-def _files_of(writer: Writer) -> object:
-    """Of a name on the hub there are no files."""
-    if isinstance(writer, ClozeWriterRecipe | ServerWriterRecipe):
-        return None
-    examples = writer.examples if isinstance(writer, Seq2SeqWriterRecipe) else None
-    return file_stamps(*(Path(path) for path in (writer.model, examples) if path is not None))
 
 
 def _learns(writer: Writer) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from limbeck.data import Judgements, Passages, Queries
 from limbeck.mining import BM25
-from limbeck.pipeline.candidates import backbone_settings, file_stamps, open_bm25, training_queries
+from limbeck.pipeline.candidates import backbone_settings, open_bm25, training_queries
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.filtering import (
     COUNTS,
@@ -50,9 +50,8 @@ Examples = tuple[Queries, Judgements, Passages]
 def query_writing_settings(recipe: Recipe) -> object:
     """What the written questions depend on."""
     source = written_source(recipe)
-    stamps = file_stamps(Path(source.model)) if source.model else None
     said = source.model_dump(exclude={"filter"})  # which drops them in a stage of its own
-    return [said, stamps, backbone_settings(recipe), recipe.seed]
+    return [said, backbone_settings(recipe), recipe.seed]
 
 
 def write_queries(run: Run, work: Path) -> None:

@@ -18,8 +18,9 @@ from limbeck.data.dataset import PASSAGES_FILE, RetrievalDataset, open_dataset
 from limbeck.errors import InputError
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.keys import key_of
 from limbeck.pipeline.progress import Progress, Silent
-from limbeck.recipes import CorpusData, Recipe, digest
+from limbeck.recipes import CorpusData, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,7 +240,7 @@ def stage_keys(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, str]:
     """
     keys: dict[str, str] = {}
     for stage in stages:
-        keys[stage.name] = digest(stage.name, stage.settings(recipe), [keys[name] for name in stage.after])
+        keys[stage.name] = key_of(stage.name, stage.settings(recipe), [keys[name] for name in stage.after])
     return keys
 
 

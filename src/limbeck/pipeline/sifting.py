@@ -24,7 +24,6 @@ from limbeck.pipeline.candidates import (
     SPLITS,
     backbone_settings,
     drawn_queries,
-    file_stamps,
     require_splits,
 )
 from limbeck.pipeline.estimates import CostEstimate
@@ -64,7 +63,6 @@ def sifting_settings(recipe: Recipe) -> object:
         wanted.test_share,
         wanted.max_held_out,
         data.judged,
-        file_stamps(data.judged.folder) if data.judged else None,
         recipe.language,
         backbone_settings(recipe),
         recipe.seed,

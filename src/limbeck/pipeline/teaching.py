@@ -16,7 +16,6 @@ from limbeck.mining import BM25, drop_likely_positives
 from limbeck.pipeline.candidates import (
     backbone_settings,
     candidate_lists,
-    file_stamps,
     open_bm25,
     start_backbone,
     training_queries,
@@ -78,20 +77,8 @@ OWN = "the base retriever's candidates"
 
 
 def teacher_settings(recipe: Recipe) -> object:
-    """What the members of the teacher depend on, the files behind them included."""
-    return [answering(recipe.teacher), _stamps_of_members(recipe), backbone_settings(recipe), recipe.seed]
-
-
-def _stamps_of_members(recipe: Recipe) -> object:
-    paths: list[Path] = []
-    for member in recipe.teacher.members:
-        if isinstance(member, RunMember):
-            paths += [path for path in (member.train, member.dev, member.test) if path is not None]
-        elif isinstance(member, BiEncoderMember | LateInteractionMember | CrossEncoderMember | LLMMember):
-            base = member.fine_tuning.base if isinstance(member, CrossEncoderMember) else None
-            # Of a name on the hub there are no files.
-            paths += [Path(name) for name in (member.model, base) if name is not None]
-    return file_stamps(*paths)
+    """What the members of the teacher depend on."""
+    return [answering(recipe.teacher), backbone_settings(recipe), recipe.seed]
 
 
 def prepare_teacher(run: Run, work: Path) -> None:

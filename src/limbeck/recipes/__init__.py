@@ -16,7 +16,7 @@ from limbeck.recipes.generative import (
     Ranking,
     TitleRecipe,
 )
-from limbeck.recipes.loading import digest, load_recipe, make_recipe, recipe_yaml
+from limbeck.recipes.loading import load_recipe, make_recipe, recipe_yaml
 from limbeck.recipes.pairs import (
     RETRIEVAL,
     BinaryLabels,
@@ -105,7 +105,6 @@ __all__ = [
     "StdlibData",
     "TitleRecipe",
     "Writer",
-    "digest",
     "load_recipe",
     "make_recipe",
     "recipe_yaml",

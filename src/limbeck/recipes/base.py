@@ -30,10 +30,16 @@ def _folder(path: Path, info: ValidationInfo) -> Path:
     return full
 
 
+class LocalModel(str):
+    """The folder of a model, where a name on the hub could stand, too."""
+
+    __slots__ = ()
+
+
 def _model(name: str, info: ValidationInfo) -> str:
     full = _resolved(name, info)
     if full.is_dir():
-        return str(full)
+        return LocalModel(full)
     if name.startswith((".", "/", "~")):
         raise ValueError(f"there is no folder {full}")
     return name

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -91,20 +89,6 @@ def described(
 def recipe_yaml(recipe: Recipe) -> str:
     """The recipe with every default written out, as it goes into the run folder."""
     return yaml.safe_dump(recipe.content, sort_keys=False, allow_unicode=True)
-
-
-def digest(*parts: object) -> str:
-    """A short name for anything that JSON can write, the same in every process."""
-    text = json.dumps(parts, sort_keys=True, default=_plain)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in a recipe")
 
 
 def _follows(one: ErrorDetails, error: ValidationError) -> bool:

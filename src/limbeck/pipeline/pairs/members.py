@@ -9,7 +9,6 @@ from pathlib import Path
 from limbeck.backbones import locate_backbone
 from limbeck.encoders import load_cross_encoder
 from limbeck.files import atomic_folder
-from limbeck.pipeline.candidates import file_stamps
 from limbeck.pipeline.folder import SCRATCH
 from limbeck.pipeline.language_models import open_llm, tune_llm
 from limbeck.pipeline.pairs.mining import PairLists
@@ -33,14 +32,6 @@ from limbeck.teachers.pair_fine_tuning import PairFineTuning, fine_tune_on_pairs
 from limbeck.teachers.server import ServerTeacher
 
 MODEL = "model"
-
-
-def member_stamps(member: PairMember) -> object:
-    """The files that a member starts from; of a name on the hub, or on a server, there are none."""
-    if isinstance(member, PairServerMember):
-        return []
-    base = None if isinstance(member, PairLLMMember) else member.fine_tuning.base
-    return file_stamps(*(Path(name) for name in (member.model, base) if name is not None))
 
 
 def make_member(run: Run, name: str, member: PairMember, lists: PairLists, folder: Path) -> None:

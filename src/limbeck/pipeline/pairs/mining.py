@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from limbeck.data import Passage, Passages
 from limbeck.encoders import encode
 from limbeck.mining.neighbours import nearest_texts
-from limbeck.pipeline.candidates import SPLITS, file_stamps
+from limbeck.pipeline.candidates import SPLITS
 from limbeck.pipeline.pairs.reading import open_pairs, targets
 from limbeck.pipeline.run import Run
 from limbeck.recipes import PairSetRecipe, Recipe
@@ -51,7 +51,7 @@ def mining_settings(recipe: Recipe) -> object:
     """What the lists depend on, beyond the pairs."""
     sets = {name: [one.neighbours, one.random, one.swap, one.task] for name, one in recipe.pairs.items()}
     # The whole backbone finds the neighbours, so that students of fewer layers learn from the same pairs.
-    return [sets, recipe.backbone, file_stamps(Path(recipe.backbone)), recipe.max_length, recipe.seed]
+    return [sets, recipe.backbone, recipe.max_length, recipe.seed]
 
 
 def mine_neighbours(run: Run, work: Path) -> None:

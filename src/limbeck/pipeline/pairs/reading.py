@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from limbeck.data import SentencePair, SentencePairs
 from limbeck.data.formats.pairs import read_pairs
 from limbeck.errors import InputError
-from limbeck.pipeline.candidates import EVALUATED, SPLITS, file_stamps
+from limbeck.pipeline.candidates import EVALUATED, SPLITS
 from limbeck.pipeline.run import Run
 from limbeck.recipes import BinaryLabels, GradedLabels, PairSetRecipe, Recipe, Split
 
@@ -21,9 +21,9 @@ STAGE = "pair-data"
 
 
 def reading_settings(recipe: Recipe) -> object:
-    """What the sets depend on, the files behind them included."""
+    """What the sets depend on."""
     return {
-        name: [one.fields, one.labels, file_stamps(*_files(one)), None if one.dev else one.dev_share]
+        name: [one.fields, one.labels, _files(one), None if one.dev else one.dev_share]
         for name, one in recipe.pairs.items()
     }
 

@@ -15,7 +15,7 @@ from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.language_models import noting_shortened
-from limbeck.pipeline.pairs.members import make_member, member_stamps, open_member, servers_of
+from limbeck.pipeline.pairs.members import make_member, open_member, servers_of
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
 from limbeck.pipeline.pairs.reading import open_pairs, split_texts, targets
 from limbeck.pipeline.run import Run
@@ -42,12 +42,8 @@ FEATURES = "features.npy"
 
 
 def teacher_settings(recipe: Recipe) -> object:
-    """What the members depend on, beyond the lists: the files behind them included."""
-    sets = {
-        name: [answering(one.teacher), [member_stamps(member) for member in one.teacher.members]]
-        for name, one in recipe.pairs.items()
-    }
-    return [sets, recipe.seed]
+    """What the members depend on, beyond the lists."""
+    return [{name: answering(one.teacher) for name, one in recipe.pairs.items()}, recipe.seed]
 
 
 def prepare_teachers(run: Run, work: Path) -> None:
