@@ -101,6 +101,7 @@ _PAIRS = (
         work=pair_reading.read_sets,
         checks=(preflight.check_pairs,),
     ),
+    # Before the teachers, which do not need it: what servers will be asked is told before they are made.
     Stage(
         pair_mining.STAGE,
         "Pair the training texts with their neighbours",
@@ -112,7 +113,7 @@ _PAIRS = (
     Stage(
         pair_teaching.TEACHER_STAGE,
         "Make the teachers of pairs",
-        after=(pair_mining.STAGE,),
+        after=(pair_reading.STAGE,),
         settings=pair_teaching.teacher_settings,
         work=pair_teaching.prepare_teachers,
         checks=(preflight.check_device, preflight.check_pair_teachers),
@@ -124,7 +125,7 @@ _PAIRS = (
         settings=pair_teaching.audit_settings,
         work=pair_teaching.audit_teachers,
         checks=(preflight.check_device, preflight.check_pair_servers),
-        asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_teaching.count_audited),
+        asking=Asking(asks_about_pairs, (pair_reading.STAGE,), pair_teaching.count_audited),
     ),
     Stage(
         pair_teaching.TEACH_STAGE,
@@ -139,7 +140,7 @@ _PAIRS = (
 _PAIR_BASELINE = Stage(
     pair_distilling.BASELINE_STAGE,
     "Fine-tune the backbone on the labels, to compare",
-    after=(pair_mining.STAGE,),
+    after=(pair_reading.STAGE,),
     settings=pair_distilling.baseline_settings,
     work=pair_distilling.fine_tune_baseline,
     checks=(preflight.check_device,),
@@ -151,7 +152,7 @@ _PAIR_EVALUATE = Stage(
     settings=pair_evaluating.evaluation_settings,
     work=pair_evaluating.evaluate_pairs,
     checks=(preflight.check_device, preflight.check_report, preflight.check_pair_servers),
-    asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_evaluating.count_evaluated),
+    asking=Asking(asks_about_pairs, (pair_reading.STAGE,), pair_evaluating.count_evaluated),
     publishes=pair_evaluating.PUBLISHED,
 )
 _EVALUATE = Stage(

@@ -66,6 +66,15 @@ def test_finished_it_is_not_run_again_and_a_weight_repeats_the_student_alone(
     assert run_recipe(changed, folder, anyway=True).done == ["distil", "pair-evaluate"]
 
 
+def test_other_neighbours_leave_the_teacher_and_the_competitor_as_they_are(
+    pairs: Path, tiny_encoder_path: Path, finished_pairs: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(finished_pairs, tmp_path / "run"))
+    changed = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs, neighbours=1)})
+    record = run_recipe(changed, folder, anyway=True)
+    assert record.done == ["pair-mine", "pair-teach", "distil", "pair-evaluate"]
+
+
 def test_a_student_imitates_the_features_of_a_cross_encoder(
     pairs: Path, tiny_encoder_path: Path, finished_pairs: Path, tmp_path: Path
 ):

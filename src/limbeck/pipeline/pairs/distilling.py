@@ -11,6 +11,7 @@ from scipy.special import expit
 from limbeck.pipeline.candidates import backbone_settings, start_backbone
 from limbeck.pipeline.folder import SCRATCH, write_json
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
+from limbeck.pipeline.pairs.reading import labelled_pairs, labelled_settings
 from limbeck.pipeline.pairs.teaching import taught_features, taught_scores
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
@@ -19,7 +20,7 @@ from limbeck.students.dense.objective import StudentLoss
 from limbeck.students.dense.pair_lists import PairCollator, pair_dataset
 from limbeck.students.dense.pair_objective import PairObjective, PairWeights
 from limbeck.students.dense.pair_scoring import PairScorer
-from limbeck.students.dense.pair_training import LabelledPairs, StudentTask, fine_tune_on_labels
+from limbeck.students.dense.pair_training import StudentTask, fine_tune_on_labels
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings
 from limbeck.teachers.pair_ensemble import calibration
@@ -88,7 +89,7 @@ def baseline_settings(recipe: Recipe) -> object:
     budget = training.model_dump(exclude={"hard_negatives", "cosine_weight", "head_learning_rate", "seed"})
     return [
         budget,
-        [one.task for one in recipe.pairs.values()],
+        labelled_settings(recipe),
         backbone_settings(recipe),
         recipe.training_seed,
     ]
@@ -98,10 +99,7 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
     """Fine-tunes the backbone on the labels of all sets; leaves `model/` and `curve.json`."""
     recipe = run.recipe
     model = start_backbone(recipe)
-    sets = {}
-    for name, one in recipe.pairs.items():
-        lists = open_lists(run, name)
-        sets[name] = LabelledPairs(*lists.labelled(), lists.targets, one.task)
+    sets = {name: labelled_pairs(run, name) for name in recipe.pairs}
     options = recipe.training.model_dump(
         exclude={"hard_negatives", "cosine_weight", "task_temperature", "seed"}
     )

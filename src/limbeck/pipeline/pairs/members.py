@@ -11,7 +11,6 @@ from limbeck.encoders import load_cross_encoder
 from limbeck.files import atomic_folder
 from limbeck.pipeline.folder import SCRATCH
 from limbeck.pipeline.language_models import open_llm, tune_llm
-from limbeck.pipeline.pairs.mining import PairLists
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import server_teacher
 from limbeck.pipeline.trainer_progress import TrainerProgress
@@ -34,15 +33,15 @@ from limbeck.teachers.server import ServerTeacher
 MODEL = "model"
 
 
-def make_member(run: Run, name: str, member: PairMember, lists: PairLists, folder: Path) -> None:
+def make_member(run: Run, name: str, member: PairMember, labelled: LabelledPairs, folder: Path) -> None:
     """Fine-tunes a member that has no weights yet into `folder/model`; one that is there stays."""
     if isinstance(member, PairCrossEncoderMember):
         if member.model is None:
-            _make_cross_encoder(run, name, member, lists, folder)
+            _make_cross_encoder(run, name, member, labelled, folder)
     elif isinstance(member, PairLLMMember):
-        _tune_llm(run, name, member, lists, folder)
+        _tune_llm(run, name, member, labelled, folder)
     elif isinstance(member, PairBiEncoderMember) and member.fine_tuned:
-        _make_bi_encoder(run, name, member, lists, folder)
+        _make_bi_encoder(run, name, member, labelled, folder)
 
 
 def servers_of(run: Run, name: str) -> list[ServerTeacher]:
@@ -84,13 +83,13 @@ def _server(run: Run, name: str, member: PairServerMember) -> ServerTeacher:
 
 
 def _make_cross_encoder(
-    run: Run, name: str, member: PairCrossEncoderMember, lists: PairLists, folder: Path
+    run: Run, name: str, member: PairCrossEncoderMember, labelled: LabelledPairs, folder: Path
 ) -> None:
     options = member.fine_tuning.model_dump(exclude={"base"})
     fine_tune_on_pairs(
         locate_backbone(member.fine_tuning.base or run.recipe.backbone),
-        lists.labelled(),
-        lists.targets,
+        (labelled.first, labelled.second),
+        labelled.targets,
         folder,
         PairFineTuning(**options, max_length=member.max_length, seed=run.recipe.seed),
         device=run.recipe.device,
@@ -98,11 +97,11 @@ def _make_cross_encoder(
     )
 
 
-def _tune_llm(run: Run, name: str, member: PairLLMMember, lists: PairLists, folder: Path) -> None:
+def _tune_llm(run: Run, name: str, member: PairLLMMember, labelled: LabelledPairs, folder: Path) -> None:
     tuning = member.fine_tuning
     if tuning is None:
         return
-    pairs = list(map(LabelledPair, *lists.labelled(), lists.targets.tolist()))
+    pairs = list(map(LabelledPair, labelled.first, labelled.second, labelled.targets.tolist()))
     options = tuning.model_dump(exclude={"epochs"})
     steps = math.ceil(tuning.epochs * len(pairs) / tuning.batch_size)
     tune_llm(
@@ -117,17 +116,16 @@ def _tune_llm(run: Run, name: str, member: PairLLMMember, lists: PairLists, fold
 
 
 def _make_bi_encoder(
-    run: Run, name: str, member: PairBiEncoderMember, lists: PairLists, folder: Path
+    run: Run, name: str, member: PairBiEncoderMember, labelled: LabelledPairs, folder: Path
 ) -> None:
     if (folder / MODEL).is_dir():
         return
     recipe = run.recipe
     model = load_backbone(member.fine_tuning.base or recipe.backbone, recipe.max_length, recipe.device)
-    first, second = lists.labelled()
     options = member.fine_tuning.model_dump(exclude={"base", "head_learning_rate"})
     fine_tune_on_labels(
         model,
-        {name: LabelledPairs(first, second, lists.targets, recipe.pairs[name].task)},
+        {name: labelled},
         settings=TrainingSettings(**options, seed=recipe.seed),
         work_dir=folder / SCRATCH,
         callbacks=[TrainerProgress(run.progress, f"{name}: fine-tuning the bi-encoder")],

@@ -14,7 +14,7 @@ from limbeck.data import Passage, Passages
 from limbeck.encoders import encode
 from limbeck.mining.neighbours import nearest_texts
 from limbeck.pipeline.candidates import SPLITS
-from limbeck.pipeline.pairs.reading import open_pairs, targets
+from limbeck.pipeline.pairs.reading import labelled_pairs, open_pairs
 from limbeck.pipeline.run import Run
 from limbeck.recipes import PairSetRecipe, Recipe
 from limbeck.students.dense.backbone import load_backbone
@@ -42,10 +42,6 @@ class PairLists:
     targets: NDArray[np.float64]
     neighbours: int
 
-    def labelled(self) -> tuple[list[str], list[str]]:
-        """First and second texts of the labelled pairs."""
-        return self.texts.contents(self.lists[:, 0]), self.texts.contents(self.lists[:, 1])
-
 
 def mining_settings(recipe: Recipe) -> object:
     """What the lists depend on, beyond the pairs."""
@@ -58,22 +54,21 @@ def mine_neighbours(run: Run, work: Path) -> None:
     """Finds the nearest texts of each training text; leaves `SET/texts.arrow`, `lists.npy`, `targets.npy`."""
     for name, one in run.recipe.pairs.items():
         (work / name).mkdir(exist_ok=True)
-        pairs = open_pairs(run, name, "train")
+        labelled = labelled_pairs(run, name)
         row_of: dict[str, int] = {}
-        labelled = [
-            [row_of.setdefault(text, len(row_of)) for text in (pair.text1, pair.text2)] for pair in pairs
+        rows = [
+            [row_of.setdefault(text, len(row_of)) for text in pair]
+            for pair in zip(labelled.first, labelled.second, strict=True)
         ]
         texts = list(row_of)
         Passages.write(
             work / name / "texts.arrow", (Passage(str(row), text) for row, text in enumerate(texts))
         )
-        examples, goal = np.array(labelled, np.int32), targets(pairs, one.labels)
-        if one.swap:
-            examples, goal = np.concatenate([examples, examples[:, ::-1]]), np.concatenate([goal, goal])
+        examples = np.array(rows, np.int32)
         _note_long(run, name)
         unlabelled = _unlabelled(run, name, one, texts, examples)
         np.save(work / name / "lists.npy", np.concatenate([examples, unlabelled], axis=1))
-        np.save(work / name / "targets.npy", goal)
+        np.save(work / name / "targets.npy", labelled.targets)
 
 
 def open_lists(run: Run, name: str) -> PairLists:

@@ -15,6 +15,7 @@ from limbeck.errors import InputError
 from limbeck.pipeline.candidates import EVALUATED, SPLITS
 from limbeck.pipeline.run import Run
 from limbeck.recipes import BinaryLabels, GradedLabels, PairSetRecipe, Recipe, Split
+from limbeck.students.dense.pair_training import LabelledPairs
 
 #: Its folder, with a folder a set.
 STAGE = "pair-data"
@@ -55,6 +56,21 @@ def split_texts(run: Run, name: str, split: str) -> tuple[list[str], list[str]]:
     """First and second texts of a set's split."""
     pairs = list(open_pairs(run, name, split))
     return [pair.text1 for pair in pairs], [pair.text2 for pair in pairs]
+
+
+def labelled_settings(recipe: Recipe) -> object:
+    """What the labelled pairs depend on, beyond the sets."""
+    return {name: [one.swap, one.task] for name, one in recipe.pairs.items()}
+
+
+def labelled_pairs(run: Run, name: str) -> LabelledPairs:
+    """The training pairs of a set, in both orders where the recipe swaps them."""
+    one = run.recipe.pairs[name]
+    first, second = split_texts(run, name, "train")
+    goal = targets(open_pairs(run, name, "train"), one.labels)
+    if one.swap:
+        first, second, goal = first + second, second + first, np.concatenate([goal, goal])
+    return LabelledPairs(first, second, goal, one.task)
 
 
 def targets(pairs: SentencePairs, labels: GradedLabels | BinaryLabels) -> NDArray[np.float64]:

@@ -17,7 +17,13 @@ from limbeck.pipeline.folder import write_json
 from limbeck.pipeline.language_models import noting_shortened
 from limbeck.pipeline.pairs.members import make_member, open_member, servers_of
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
-from limbeck.pipeline.pairs.reading import open_pairs, split_texts, targets
+from limbeck.pipeline.pairs.reading import (
+    labelled_pairs,
+    labelled_settings,
+    open_pairs,
+    split_texts,
+    targets,
+)
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import answering, fitted_ensemble
 from limbeck.recipes import Recipe
@@ -42,16 +48,17 @@ FEATURES = "features.npy"
 
 
 def teacher_settings(recipe: Recipe) -> object:
-    """What the members depend on, beyond the lists."""
-    return [{name: answering(one.teacher) for name, one in recipe.pairs.items()}, recipe.seed]
+    """What the members depend on, beyond the sets."""
+    members = {name: answering(one.teacher) for name, one in recipe.pairs.items()}
+    return [members, labelled_settings(recipe), recipe.backbone, recipe.max_length, recipe.seed]
 
 
 def prepare_teachers(run: Run, work: Path) -> None:
     """Fine-tunes the members that have no weights yet, into `SET/member-<n>/`; those that are done stay."""
     for name, one in run.recipe.pairs.items():
-        lists = open_lists(run, name)
+        labelled = labelled_pairs(run, name)
         for number, member in enumerate(one.teacher.members):
-            make_member(run, name, member, lists, work / name / f"member-{number}")
+            make_member(run, name, member, labelled, work / name / f"member-{number}")
 
 
 def audit_settings(recipe: Recipe) -> object:
