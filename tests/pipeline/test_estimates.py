@@ -82,7 +82,7 @@ def test_a_bound_is_told_and_stops_nothing(estimate, server):
     estimate.add_bound("batches", [teacher], 100, [SHORT, LONG, SHORT])
     assert costs(estimate)[1] == ("batches", Cost(100, 534, 100))
     sure, bound = estimate.announce()
-    assert sure == ("teacher: m: 1 requests with about 5 tokens: at most about 4; 0 of 20 is spent (dev 1)")
+    assert sure == ("teacher: m: 1 request with about 5 tokens: at most about 4; 0 of 20 is spent (dev 1)")
     assert bound == (
         "teacher: m: batches: at most 100 requests with about 634 tokens: at most about 534, and no more "
         "than the limit of 20 lets"
@@ -106,8 +106,8 @@ def test_accounts_are_told_apart_and_some_have_no_price(estimate, server):
     other = server(Prompt("{query} {passage}", ("yes",), ("no",)), account="filter: m")
     estimate.add_pairs("dev", [server(price=None), other], [SHORT])
     assert estimate.announce() == [
-        "teacher: m: 1 requests with about 5 tokens; the recipe gives no price (dev 1)",
-        "filter: m: 1 requests with about 4 tokens: at most about 3; 0 is spent (dev 1)",
+        "teacher: m: 1 request with about 5 tokens; the recipe gives no price (dev 1)",
+        "filter: m: 1 request with about 4 tokens: at most about 3; 0 is spent (dev 1)",
     ]
     assert estimate.table_rows()[1:] == [
         ["audit", "dev", "teacher: m", "1", "5", "–"],

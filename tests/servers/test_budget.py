@@ -68,7 +68,7 @@ def test_an_estimate_says_what_it_would_cost_and_refuses_what_is_too_much():
     budget.enter(100_000, 0)
     with pytest.raises(LimitReachedError, match=r"cost about 0\.81; 0\.2 is spent, and the limit is 1\."):
         budget.announce(Cost(1000, 400_000, 1000))
-    assert Budget().announce(Cost(1, 2, 3)) == "1 requests with about 5 tokens; the recipe gives no price"
+    assert Budget().announce(Cost(1, 2, 3)) == "1 request with about 5 tokens; the recipe gives no price"
 
 
 def test_a_limit_without_a_price():

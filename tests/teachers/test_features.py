@@ -123,6 +123,12 @@ def test_which_member_has_features(tiny_cross_encoder_path, refused):
     refused(lambda: feature_teacher(plain), "no features to imitate")
 
 
+def test_of_several_members_with_features_the_one_that_counts_most_gives_them(cache):
+    members = [CountingTeacher(), CountingFeatures(), CountingFeatures(), CountingFeatures()]
+    ensemble = EnsembleTeacher(members, [3, 0, 2, 1], [0] * 4, [1] * 4)
+    assert feature_teacher(ensemble) is members[2]
+
+
 def test_features_are_computed_once_and_bring_their_scores(cache):
     teacher = CountingFeatures()
     scores, features = score_pairs_with_features(teacher, [PAIRS[1], PAIRS[0], PAIRS[1]], cache)

@@ -60,7 +60,7 @@ class CostEstimate:
         >>> estimate.stage = "audit"
         >>> estimate.add_pairs("dev candidates", [server], [("who barks", "Dogs bark.")])
         >>> estimate.announce()
-        ['teacher: Qwen/Qwen3-8B: 1 requests with about 91 tokens; the recipe gives no price']
+        ['teacher: Qwen/Qwen3-8B: 1 request with about 91 tokens; the recipe gives no price']
     """
 
     def __init__(self, scores: Path) -> None:
@@ -146,7 +146,7 @@ class CostEstimate:
         for part in self.parts:
             most = "≤ " if part.bound else ""
             cost = "–" if (price := _price(part)) is None else f"{most}{price:.3g}"
-            asked = f"{most}{part.cost.requests:,}", f"{most}{_tokens(part.cost):,}"
+            asked = f"{most}{part.cost.requests:,}", f"{most}{part.cost.tokens:,}"
             rows.append([part.stage, part.what, part.budget.account, *asked, cost])
         return rows
 
@@ -174,12 +174,8 @@ def _told(part: Part) -> str:
     price = _price(part)
     cost = "" if price is None else f": at most about {price:.3g}"
     limit = "" if part.budget.limit is None else f", and no more than the limit of {part.budget.limit:g} lets"
-    return f"{part.cost.requests:,} requests with about {_tokens(part.cost):,} tokens{cost}{limit}"
+    return f"{part.cost}{cost}{limit}"
 
 
 def _price(part: Part) -> float | None:
     return None if part.budget.price is None else part.budget.price.of(*part.cost[1:])
-
-
-def _tokens(cost: Cost) -> int:
-    return cost.prompt_tokens + cost.completion_tokens

@@ -76,6 +76,15 @@ class Cost(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
 
+    @property
+    def tokens(self) -> int:
+        """Sent and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __str__(self) -> str:
+        requests = "1 request" if self.requests == 1 else f"{self.requests:,} requests"
+        return f"{requests} with about {self.tokens:,} tokens"
+
 
 class Spending(NamedTuple):
     """What was asked for so far; of requests whose answers never came, the most that they can have cost."""
@@ -215,20 +224,17 @@ class Budget:
         Raises:
             LimitReachedError: it would cost more than may still be spent.
         """
-        what = (
-            f"{asked.requests:,} requests with about {asked.prompt_tokens + asked.completion_tokens:,} tokens"
-        )
         if self.price is None:
-            return f"{what}; the recipe gives no price"
+            return f"{asked}; the recipe gives no price"
         cost, spent = self.price.of(*asked[1:]), self.spent.cost
         if self.limit is not None and spent + cost > self.limit:
             raise LimitReachedError(
-                f"{what} would cost about {cost:.3g}; {spent:.3g} is spent, and the limit is {self.limit:g}",
+                f"{asked} would cost about {cost:.3g}; {spent:.3g} is spent, and the limit is {self.limit:g}",
                 remedy="raise `limit`, or ask less: fewer candidates or neighbours, fewer queries or pairs, "
                 "shorter passages",
             )
         limit = "" if self.limit is None else f" of {self.limit:g}"
-        return f"{what}: at most about {cost:.3g}; {spent:.3g}{limit} is spent"
+        return f"{asked}: at most about {cost:.3g}; {spent:.3g}{limit} is spent"
 
     def enter(self, prompt_tokens: int, completion_tokens: int) -> int:
         """Enter a request before it is sent, with the tokens that it sends and the most that it may get.

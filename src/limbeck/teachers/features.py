@@ -14,6 +14,7 @@ import numpy as np
 from limbeck.errors import InputError
 from limbeck.teachers.base import CompositeTeacher, FeatureTeacher, Pair, Teacher, check_scores, shorten
 from limbeck.teachers.cache import score_key
+from limbeck.teachers.ensemble import EnsembleTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,14 +28,16 @@ CHUNK = 256
 
 
 def feature_teacher(teacher: Teacher) -> FeatureTeacher:
-    """The teacher that gives the features: itself, or of a composite one its first member that has some.
+    """The teacher that gives the features: itself, or of several the one that counts most and has some.
 
     Raises:
         InputError: there is none.
     """
     if isinstance(teacher, FeatureTeacher):
         return teacher
-    members = teacher.members if isinstance(teacher, CompositeTeacher) else ()
+    members: Sequence[Teacher] = teacher.members if isinstance(teacher, CompositeTeacher) else ()
+    if isinstance(teacher, EnsembleTeacher):
+        members = [members[at] for at in np.argsort(-teacher.weights, kind="stable")]
     found = next((member for member in members if isinstance(member, FeatureTeacher)), None)
     if found is None:
         raise InputError(
