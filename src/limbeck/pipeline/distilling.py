@@ -37,7 +37,6 @@ from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Obje
 from limbeck.students.dense.pair_training import StudentTask, train_on_tasks
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
 from limbeck.students.dense.sampling import batch_shares
-from limbeck.students.dense.spread import spread_ratio
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import (
     TrainingSettings,
@@ -45,6 +44,7 @@ from limbeck.students.dense.training import (
     train_in_batch,
     train_student,
 )
+from limbeck.students.dense.units import level_offset, spread_ratio
 from limbeck.teachers import Pair, ScoreCache, score_pairs
 from limbeck.trainers import require_finite
 
@@ -225,8 +225,15 @@ def student_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -> Objective:
-    loss = run.recipe.loss
+    """What the student minimises; logits or teacher scores are first brought to the other's unit."""
+    loss, queries, passages = run.recipe.loss, run.dataset.queries["train"], run.dataset.training_view
     if isinstance(loss, D2LLMRecipe):
+        offset = level_offset(student, lists, queries=queries, passages=passages)
+        student.interaction.shift(offset)
+        run.progress.note(
+            f"the student's logits start {abs(offset):.1f} {'higher' if offset > 0 else 'lower'}: "
+            "at the teacher's level"
+        )
         return D2LLMObjective(
             D2LLMLoss(
                 contrastive_weight=loss.contrastive,
@@ -239,8 +246,7 @@ def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -
         )
     scale = loss.teacher_scale
     if scale is None:
-        data = run.dataset
-        scale = spread_ratio(student, lists, queries=data.queries["train"], passages=data.training_view)
+        scale = spread_ratio(student, lists, queries=queries, passages=passages)
         run.progress.note(f"teacher scores times {scale:.2f} spread as far as the student's")
     return ListObjective(loss.kind, LIST_LOSSES[loss.kind], loss.weight, loss.in_batch, scale)
 

@@ -42,6 +42,25 @@ def test_learnt_scale_and_bias_move_the_cosine():
     torch.testing.assert_close(iem.cosine_part(queries, passages), 3 * cosine - 1)
 
 
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        module(learnt=True),
+        module("random", learnt=True),
+        InteractionModule(6, hidden=5, features=4, branches="shared"),
+        CosineInteraction(6),
+    ],
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_shift_moves_every_logit_of_its_task_and_the_cosine_part(scoring, task):
+    queries, passages = vectors(2), vectors(2, 3, seed=1)
+    before = scoring.score(queries, passages, task).logits.detach().clone()
+    scoring.shift(-2.5, task)
+    torch.testing.assert_close(scoring.score(queries, passages, task).logits, before - 2.5)
+    if scoring.adds_to_cosine:
+        assert float(scoring.cosine_bias) != 0.0
+
+
 def test_one_branch_for_all_tasks():
     iem = InteractionModule(6, hidden=5, features=4, start="random", branches="shared")
     queries, passages = vectors(2), vectors(2, 3, seed=1)

@@ -90,6 +90,20 @@ class PairScoring(SavedModule):
             cosine = (passages @ queries.unsqueeze(-1)).squeeze(-1)
         return self.cosine_scale * cosine + self.cosine_bias
 
+    def shift(self, by: float, task: str = "asymmetric") -> None:
+        """Adds a number to every logit of a task, and to the cosine part of all.
+
+        Args:
+            by: the number.
+            task: which branch, one of `TASKS`.
+        """
+        with torch.no_grad():
+            self._bias(task).add_(by)
+
+    @abstractmethod
+    def _bias(self, task: str) -> nn.Parameter:
+        """What is added to every logit of a task last."""
+
     def get_embedding_dimension(self) -> int:
         """Width of the vectors, which pass unchanged."""
         return self.embedding_dimension
@@ -204,6 +218,13 @@ class InteractionModule(PairScoring):
             cosine_bias=float(arrays.get("cosine_bias", 0.0)),
         )
 
+    def _bias(self, task: str) -> nn.Parameter:
+        if self.start == "cosine":
+            return self.cosine_bias
+        output = self.outputs[self._branch(task)]
+        assert isinstance(output, nn.Linear)  # noqa: S101 - the constructor made it
+        return output.bias
+
     def _branch(self, task: str) -> str:
         return SHARED if self.shared else task
 
@@ -239,6 +260,9 @@ class CosineInteraction(PairScoring):
     def adds_to_cosine(self) -> bool:
         """See `PairScoring.adds_to_cosine`."""
         return False
+
+    def _bias(self, task: str) -> nn.Parameter:
+        return self.cosine_bias
 
     def weights(self, task: str = "asymmetric") -> InteractionWeights:
         """See `PairScoring.weights`: a module of one unit that is always 0 beside the cosine."""

@@ -1,4 +1,4 @@
-"""How the teacher's scores are brought to the student's unit."""
+"""How teacher scores and student logits are brought to one unit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from limbeck.errors import InputError
-from limbeck.students.dense.spread import SAMPLE, spread_ratio
+from limbeck.students.dense.units import SAMPLE, level_offset, spread_ratio
 
 
 def own_scores(student, world, row, factor, shift):
@@ -53,3 +54,37 @@ def test_a_teacher_that_ties_everything_is_refused(student, world):
 def test_lists_without_hard_negatives_leave_the_teacher_as_it_is(student, world):
     lists = [replace(row, hard=0) for row in world.lists]
     assert ratio(student, world, lists) == 1.0
+
+
+def offset(student, world, lists):
+    return level_offset(student, lists, queries=world.queries, passages=world.passages)
+
+
+def test_a_student_above_its_teacher_is_brought_down(student, world):
+    lists = [replace(row, scores=own_scores(student, world, row, 1.0, -7.0)) for row in world.lists]
+    assert offset(student, world, lists) == pytest.approx(-7.0, abs=1e-3)
+
+
+def test_with_the_offset_the_probabilities_agree_in_the_mean(student, world):
+    found = offset(student, world, world.lists)
+    mine, taught = [], []
+    for row in world.lists:
+        listed = row.passage_ids[: row.hard + 1]
+        texts = world.passages.contents(world.passages.rows(listed))
+        mine.extend(expit(student.score(world.queries.text(row.query_id), texts) + found))
+        taught.extend(expit(row.scores[: row.hard + 1]))
+    assert np.mean(mine) == pytest.approx(np.mean(taught), abs=1e-4)
+
+
+@pytest.mark.parametrize("sure", [-2000.0, 2000.0])
+def test_a_teacher_that_is_sure_of_everything_asks_for_no_infinite_logit(student, world, sure):
+    lists = [replace(row, scores=[sure] * len(row.scores)) for row in world.lists]
+    assert abs(offset(student, world, lists)) < 100
+
+
+def test_a_single_passage_has_a_level_too(student, world):
+    row = replace(world.lists[0], hard=0)
+    text = world.passages.contents(world.passages.rows(row.passage_ids[:1]))
+    logit = float(student.score(world.queries.text(row.query_id), text)[0])
+    row = replace(row, scores=[0.7] * len(row.scores))
+    assert offset(student, world, [row]) == pytest.approx(0.7 - logit, abs=1e-3)
