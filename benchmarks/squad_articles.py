@@ -1,4 +1,4 @@
-"""Some whole articles of SQuAD's seen splits, as a BEIR folder: a corpus that two cores can learn within the hour.
+"""Some whole articles of SQuAD's seen splits, as a BEIR folder: a corpus for two cores and an hour.
 
 The articles are drawn among those with training questions. Each keeps all its paragraphs, its training
 questions, and its held-out questions, whose paragraphs have training questions (`dev_seen`, `test_seen`; here
@@ -40,8 +40,8 @@ def main() -> None:
 
     (arguments.out / "qrels").mkdir(parents=True)
     wanted = set()
-    for name, rows in judgements.items():
-        rows = [row for row in rows if row[1] in known]
+    for name, judged in judgements.items():
+        rows = [row for row in judged if row[1] in known]
         wanted |= {query for query, _, _ in rows}
         with (arguments.out / "qrels" / f"{name}.tsv").open("w", encoding="utf-8") as file:
             file.write("query-id\tcorpus-id\tscore\n")
