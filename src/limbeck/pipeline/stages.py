@@ -101,7 +101,7 @@ _PAIRS = (
         work=pair_reading.read_sets,
         checks=(preflight.check_pairs,),
     ),
-    # Before the teachers, which do not need it: what servers will be asked is told before they are made.
+    # Before the teachers, which do not need it: all that servers will be asked is told before they are made.
     Stage(
         pair_mining.STAGE,
         "Pair the training texts with their neighbours",
@@ -125,7 +125,7 @@ _PAIRS = (
         settings=pair_teaching.audit_settings,
         work=pair_teaching.audit_teachers,
         checks=(preflight.check_device, preflight.check_pair_servers),
-        asking=Asking(asks_about_pairs, (pair_reading.STAGE,), pair_teaching.count_audited),
+        asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_teaching.count_audited),
     ),
     Stage(
         pair_teaching.TEACH_STAGE,
@@ -152,7 +152,7 @@ _PAIR_EVALUATE = Stage(
     settings=pair_evaluating.evaluation_settings,
     work=pair_evaluating.evaluate_pairs,
     checks=(preflight.check_device, preflight.check_report, preflight.check_pair_servers),
-    asking=Asking(asks_about_pairs, (pair_reading.STAGE,), pair_evaluating.count_evaluated),
+    asking=Asking(asks_about_pairs, (pair_mining.STAGE,), pair_evaluating.count_evaluated),
     publishes=pair_evaluating.PUBLISHED,
 )
 _EVALUATE = Stage(
