@@ -82,6 +82,11 @@ def test_a_teacher_that_is_sure_of_everything_asks_for_no_infinite_logit(student
     assert abs(offset(student, world, lists)) < 100
 
 
+def test_without_lists_nothing_is_moved(student, world):
+    assert offset(student, world, []) == 0.0
+    assert ratio(student, world, []) == 1.0
+
+
 def test_a_single_passage_has_a_level_too(student, world):
     row = replace(world.lists[0], hard=0)
     text = world.passages.contents(world.passages.rows(row.passage_ids[:1]))

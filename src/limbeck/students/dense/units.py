@@ -92,6 +92,8 @@ def level_offset(
         task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
     """
     found = list(_sampled(student, lists, queries, passages, task))
+    if not found:
+        return 0.0  # nothing to match; the training says that there is nothing to learn
     logits, scores = (np.concatenate(values) for values in zip(*found, strict=True))
     goal = np.clip(expit(scores).mean(), _SURE, 1 - _SURE)
     ends = logit(goal) - logits.max(), logit(goal) - logits.min()
