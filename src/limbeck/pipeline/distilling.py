@@ -44,7 +44,7 @@ from limbeck.students.dense.training import (
     train_in_batch,
     train_student,
 )
-from limbeck.students.dense.units import level_offset, spread_ratio
+from limbeck.students.dense.units import Sample, level_offset, sampled_scores, spread_ratio
 from limbeck.teachers import Pair, ScoreCache, score_pairs
 from limbeck.trainers import require_finite
 
@@ -226,9 +226,13 @@ def student_options(recipe: Recipe) -> dict[str, Any]:
 
 def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -> Objective:
     """What the student minimises; logits or teacher scores are first brought to the other's unit."""
-    loss, queries, passages = run.recipe.loss, run.dataset.queries["train"], run.dataset.training_view
+    loss, data = run.recipe.loss, run.dataset
+
+    def sample() -> Sample:
+        return sampled_scores(student, lists, queries=data.queries["train"], passages=data.training_view)
+
     if isinstance(loss, D2LLMRecipe):
-        offset = level_offset(student, lists, queries=queries, passages=passages)
+        offset = level_offset(sample())
         student.interaction.shift(offset)
         run.progress.note(
             f"the student's logits start {abs(offset):.1f} {'higher' if offset > 0 else 'lower'}: "
@@ -246,7 +250,7 @@ def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -
         )
     scale = loss.teacher_scale
     if scale is None:
-        scale = spread_ratio(student, lists, queries=queries, passages=passages)
+        scale = spread_ratio(sample())
         run.progress.note(f"teacher scores times {scale:.2f} spread as far as the student's")
     return ListObjective(loss.kind, LIST_LOSSES[loss.kind], loss.weight, loss.in_batch, scale)
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from limbeck.errors import InputError
-from limbeck.students.dense.units import SAMPLE, level_offset, spread_ratio
+from limbeck.students.dense.units import SAMPLE, level_offset, sampled_scores, spread_ratio
 
 
 def own_scores(student, world, row, factor, shift):
@@ -19,7 +19,7 @@ def own_scores(student, world, row, factor, shift):
 
 
 def ratio(student, world, lists):
-    return spread_ratio(student, lists, queries=world.queries, passages=world.passages)
+    return spread_ratio(sampled_scores(student, lists, queries=world.queries, passages=world.passages))
 
 
 def test_a_teacher_in_another_unit_is_brought_back(student, world):
@@ -57,7 +57,7 @@ def test_lists_without_hard_negatives_leave_the_teacher_as_it_is(student, world)
 
 
 def offset(student, world, lists):
-    return level_offset(student, lists, queries=world.queries, passages=world.passages)
+    return level_offset(sampled_scores(student, lists, queries=world.queries, passages=world.passages))
 
 
 def test_a_student_above_its_teacher_is_brought_down(student, world):

@@ -13,7 +13,7 @@ other. `level_offset` mends that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -32,81 +32,65 @@ SAMPLE = 64
 _SURE = 1e-6
 
 
-def spread_ratio(
-    student: DenseStudent,
-    lists: Sequence[TrainingList],
-    *,
-    queries: Queries,
-    passages: Passages,
-    task: str = "asymmetric",
-) -> float:
-    """What the teacher's scores are to be multiplied by, to spread as far as the student's logits do.
+#: The student's logits and the teacher's scores of some lists: the positive, then its hard negatives.
+Sample = Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def sampled_scores(
+    student: DenseStudent, lists: Sequence[TrainingList], *, queries: Queries, passages: Passages
+) -> Sample:
+    """What student and teacher say of evenly spaced lists, easy negatives left out.
 
     Args:
         student: at step 0.
-        lists: what it will learn from; the positives and hard negatives of evenly spaced ones are looked at.
+        lists: what it will learn from.
         queries: texts of the queries.
         passages: texts of the passages as training sees them.
-        task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
+    """
+    found = []
+    for row in islice(lists, 0, None, max(1, -(-len(lists) // SAMPLE))):
+        listed = row.passage_ids[: row.hard + 1]
+        logits = student.score(queries.text(row.query_id), passages.contents(passages.rows(listed)))
+        found.append((logits.astype(np.float64), np.asarray(row.scores[: row.hard + 1], np.float64)))
+    return found
 
-    Returns:
-        The mean standard deviation of a list's logits over that of its teacher scores, above 0.
+
+def spread_ratio(sample: Sample) -> float:
+    """What the teacher's scores are to be multiplied by, to spread as far as the student's logits do.
+
+    The mean standard deviation of a list's logits over that of its teacher scores; 1 where no list has hard
+    negatives, for then there is nothing to match.
 
     Raises:
         InputError: the teacher, or the student, gives every passage of each list the same score.
     """
-    mine, taught = [], []
-    for logits, scores in _sampled(student, lists, queries, passages, task):
-        if len(logits) > 1:
-            mine.append(float(np.std(logits)))
-            taught.append(float(np.std(scores)))
-    if not taught:
-        return 1.0  # queries with easy negatives only: there is nothing to match
-    if not (np.mean(taught) > 0 and np.mean(mine) > 0):
-        flat = "teacher" if not np.mean(taught) > 0 else "student"
+    spreads = [(np.std(logits), np.std(scores)) for logits, scores in sample if len(logits) > 1]
+    if not spreads:
+        return 1.0
+    mine, taught = np.mean(spreads, axis=0)
+    if not (taught > 0 and mine > 0):
         raise InputError(
-            f"the {flat} gives all passages of a list the same score",
+            f"the {'student' if taught > 0 else 'teacher'} gives all passages of a list the same score",
             expected="scores that differ, so that their spread can be matched",
             remedy="look at teach/candidates.arrow, or set `loss.teacher_scale` in the recipe",
         )
-    return float(np.mean(mine) / np.mean(taught))
+    return float(mine / taught)
 
 
-def level_offset(
-    student: DenseStudent,
-    lists: Sequence[TrainingList],
-    *,
-    queries: Queries,
-    passages: Passages,
-    task: str = "asymmetric",
-) -> float:
+def level_offset(sample: Sample) -> float:
     """What is to be added to the student's logits, for their sigmoid to be the teacher's in the mean.
 
     The solution `b` of `mean σ(z_S + b) = mean σ(s_T)`: the bias of a logistic calibration whose slope is 1.
+    It is 0 where there are no lists; the training then says that there is nothing to learn.
 
-    Args:
-        student: at step 0.
-        lists: what it will learn from; the positives and hard negatives of evenly spaced ones are looked at.
-        queries: texts of the queries.
-        passages: texts of the passages as training sees them.
-        task: branch of the interaction, `"symmetric"` or `"asymmetric"`.
+    Example:
+        >>> round(level_offset([(np.array([14.0]), np.array([-4.6]))]), 6)
+        -18.6
     """
-    found = list(_sampled(student, lists, queries, passages, task))
-    if not found:
-        return 0.0  # nothing to match; the training says that there is nothing to learn
-    logits, scores = (np.concatenate(values) for values in zip(*found, strict=True))
+    if not sample:
+        return 0.0
+    logits, scores = (np.concatenate(values) for values in zip(*sample, strict=True))
     goal = np.clip(expit(scores).mean(), _SURE, 1 - _SURE)
-    ends = logit(goal) - logits.max(), logit(goal) - logits.min()
-    if ends[0] == ends[1]:
-        return float(ends[0])
-    return float(brentq(lambda offset: expit(logits + offset).mean() - goal, ends[0] - 1, ends[1] + 1))
-
-
-def _sampled(
-    student: DenseStudent, lists: Sequence[TrainingList], queries: Queries, passages: Passages, task: str
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """The student's logits and the teacher's scores of evenly spaced lists."""
-    for row in islice(lists, 0, None, max(1, -(-len(lists) // SAMPLE))):
-        listed = row.passage_ids[: row.hard + 1]
-        logits = student.score(queries.text(row.query_id), passages.contents(passages.rows(listed)), task)
-        yield logits.astype(np.float64), np.asarray(row.scores[: row.hard + 1], np.float64)
+    low, high = logit(goal) - logits.max(), logit(goal) - logits.min()
+    # A margin, for at the ends rounding may leave either sign.
+    return float(brentq(lambda offset: expit(logits + offset).mean() - goal, low - 1, high + 1))

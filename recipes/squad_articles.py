@@ -4,7 +4,7 @@ The articles are drawn among those with training questions. Each keeps all its p
 questions, and its held-out questions, whose paragraphs have training questions (`dev_seen`, `test_seen`; here
 `dev` and `test`).
 
-    python benchmarks/squad_articles.py ../shared/datasets/squad squad_160 --articles 160 --seed 0
+    python recipes/squad_articles.py ../shared/datasets/squad ../squad_160 --articles 160 --seed 0
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from limbeck.files import atomic_folder
 
 SPLITS = {"train": "train", "dev": "dev_seen", "test": "test_seen"}
 
@@ -30,26 +32,33 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
+    if not (arguments.squad / "corpus.jsonl.gz").is_file():
+        parser.error(f"{arguments.squad}: there is no corpus.jsonl.gz here; name the folder of SQuAD")
+    if arguments.out.exists():
+        parser.error(f"{arguments.out} exists; name another folder, or remove it")
     passages = list(_records(arguments.squad / "corpus.jsonl.gz"))
     judgements = {name: _judgements(arguments.squad / "qrels" / f"{SPLITS[name]}.tsv") for name in SPLITS}
     asked = {passage for _, passage, _ in judgements["train"]}
     titles = sorted({passage["title"] for passage in passages if passage["_id"] in asked})
+    if not 1 <= arguments.articles <= len(titles):
+        parser.error(f"--articles {arguments.articles}: there are {len(titles)} with training questions")
     drawn = set(random.Random(arguments.seed).sample(titles, arguments.articles))
     kept = [passage for passage in passages if passage["title"] in drawn]
     known = {passage["_id"] for passage in kept}
 
-    (arguments.out / "qrels").mkdir(parents=True)
-    wanted = set()
-    for name, judged in judgements.items():
-        rows = [row for row in judged if row[1] in known]
-        wanted |= {query for query, _, _ in rows}
-        with (arguments.out / "qrels" / f"{name}.tsv").open("w", encoding="utf-8") as file:
-            file.write("query-id\tcorpus-id\tscore\n")
-            file.writelines("\t".join(row) + "\n" for row in rows)
-        print(f"{name}: {len({row[0] for row in rows}):,} questions, {len(rows):,} judgements")
-    _write(arguments.out / "corpus.jsonl", kept)
-    queries = _records(arguments.squad / "queries.jsonl.gz")
-    _write(arguments.out / "queries.jsonl", [query for query in queries if query["_id"] in wanted])
+    with atomic_folder(arguments.out) as staging:
+        (staging / "qrels").mkdir()
+        wanted = set()
+        for name, judged in judgements.items():
+            rows = [row for row in judged if row[1] in known]
+            wanted |= {query for query, _, _ in rows}
+            with (staging / "qrels" / f"{name}.tsv").open("w", encoding="utf-8") as file:
+                file.write("query-id\tcorpus-id\tscore\n")
+                file.writelines("\t".join(row) + "\n" for row in rows)
+            print(f"{name}: {len({row[0] for row in rows}):,} questions, {len(rows):,} judgements")
+        _write(staging / "corpus.jsonl", kept)
+        queries = _records(arguments.squad / "queries.jsonl.gz")
+        _write(staging / "queries.jsonl", [query for query in queries if query["_id"] in wanted])
     print(f"{len(kept):,} passages of {len(drawn)} articles")
 
 
