@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,17 +220,23 @@ def load_from(content: dict[str, Any], corpus: Path) -> Recipe:
     return make_recipe(content, corpus / "recipe.yaml")
 
 
-def stale(folder: Path, recipe: Recipe) -> list[str]:
+def test_stages_that_the_library_has_changed_since_run_again(
+    finished: Path, corpus: Path, tiny_encoder_path: Path
+):
+    recipe = tiny_recipe(corpus, tiny_encoder_path)
+    assert stale(finished, recipe, revised="teach") == ["teach", *TRAINED]
+
+
+def stale(folder: Path, recipe: Recipe, revised: str = "") -> list[str]:
     """What a run would do again, told by stages that do nothing."""
     done: list[str] = []
 
     def pretend(stage: Stage) -> Stage:
-        return Stage(
-            stage.name,
-            stage.title,
-            stage.after,
-            stage.settings,
+        return replace(
+            stage,
             work=lambda run, work: done.append(stage.name),
+            inspections=(),
+            revision=stage.revision + (stage.name == revised),
         )
 
     copy = folder.parent / "pretended"
@@ -284,12 +291,7 @@ def test_a_stage_that_fails_leaves_the_others(copy: Path, corpus: Path, tiny_enc
     content = tiny_content(corpus, tiny_encoder_path)
     content["training"]["epochs"] = 2
     recipe = load_from(content, corpus)
-    broken = [
-        Stage(stage.name, stage.title, stage.after, stage.settings, fails)
-        if stage.name == "distil"
-        else stage
-        for stage in stages_of(recipe)
-    ]
+    broken = [replace(stage, work=fails) if stage.name == "distil" else stage for stage in stages_of(recipe)]
     before = stamps(copy / "distil")
     with pytest.raises(RuntimeError, match="out of memory"):
         run_stages(Run(recipe, RunFolder(copy)), broken)

@@ -105,6 +105,8 @@ class Stage:
         asking: what it asks servers; None where it never does.
         publishes: the files and folders of its result that are copied to the top of the run folder.
         shared: whether another run folder may take its result; not where a user changes it later.
+        revision: one more whenever a change of the library changes what it leaves for the same settings, so
+            that folders made before do it again.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Stage:
     asking: Asking | None = None
     publishes: Sequence[str] = ()
     shared: bool = True
+    revision: int = 0
 
 
 def run_stages(run: Run, stages: Sequence[Stage], *, until: str | None = None) -> None:
@@ -240,7 +243,8 @@ def stage_keys(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, str]:
     """
     keys: dict[str, str] = {}
     for stage in stages:
-        keys[stage.name] = key_of(stage.name, stage.settings(recipe), [keys[name] for name in stage.after])
+        parts = (stage.name, stage.settings(recipe), [keys[name] for name in stage.after])
+        keys[stage.name] = key_of(*parts, stage.revision) if stage.revision else key_of(*parts)
     return keys
 
 

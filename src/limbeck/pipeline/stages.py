@@ -186,6 +186,7 @@ _DENSE = (
         work=distilling.distil,
         checks=(preflight.check_device, preflight.check_student),
         asking=_IN_BATCH,
+        revision=1,  # the student's logits start at the teacher's level
     ),
     _BASELINE,
     Stage(
