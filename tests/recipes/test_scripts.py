@@ -1,0 +1,79 @@
+"""The scripts beside the recipes, run as a user runs them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(RECIPES / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def squad(tmp_path: Path) -> Path:
+    """Three articles of two paragraphs; nobody asks about the third in training."""
+    folder = tmp_path / "squad"
+    (folder / "qrels").mkdir(parents=True)
+    passages = [
+        {"_id": f"{title}{number}", "title": title, "text": f"About {title}, part {number}."}
+        for title in "abc"
+        for number in range(2)
+    ]
+    queries = [{"_id": f"{split}-{p['_id']}", "text": "What?"} for split in ("t", "d", "s") for p in passages]
+    write(folder / "corpus.jsonl.gz", passages)
+    write(folder / "queries.jsonl.gz", queries)
+    for split, name, titles in (("t", "train", "ab"), ("d", "dev_seen", "abc"), ("s", "test_seen", "abc")):
+        rows = [f"{split}-{p['_id']}\t{p['_id']}\t1\n" for p in passages if p["title"] in titles]
+        (folder / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
+    return folder
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def test_articles_are_drawn_whole_and_among_those_with_training_questions(squad: Path, tmp_path: Path):
+    done = call("squad_articles.py", squad, tmp_path / "out", "--articles", 2)
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line)["_id"] for line in (tmp_path / "out" / "corpus.jsonl").read_text().splitlines()]
+    assert kept == ["a0", "a1", "b0", "b1"]
+    test = (tmp_path / "out" / "qrels" / "test.tsv").read_text().splitlines()
+    assert test == ["query-id\tcorpus-id\tscore", *(f"s-{one}\t{one}\t1" for one in kept)]
+    again = call("squad_articles.py", squad, tmp_path / "out")
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    many = call("squad_articles.py", squad, tmp_path / "many", "--articles", 3)
+    assert "there are 2 with training questions" in many.stderr
+    assert not (tmp_path / "many").exists()
+
+
+def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
+    corpus = tmp_path / "corpus.jsonl"
+    texts = (
+        f"第{n}条规定了很多事情。它说明公民应当遵守法律。违者承担责任。" for n in "一二三四五六七八"
+    )
+    records = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts)]
+    corpus.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    out = tmp_path / "backbone"
+    small = ("--layers", 1, "--width", 64, "--epochs", 1, "--batch-size", 4)
+    done = call("small_backbone.py", out, corpus, *small)
+    assert done.returncode == 0, done.stderr
+    assert "8 passages" in done.stdout
+    assert SentenceTransformer(str(out)).encode(["遵守法律"]).shape == (1, 64)
+    assert not list(tmp_path.glob("backbone.*"))
+    missing = call("small_backbone.py", tmp_path / "other", tmp_path / "none.jsonl")
+    assert missing.returncode == 1
+    assert "none.jsonl" in missing.stderr
+    assert "Traceback" not in missing.stderr
