@@ -84,8 +84,40 @@ def test_after_a_failure_what_is_under_way_is_still_given(client, server):
     assert client.budget.spent.requests == 4  # the refused one costs nothing
 
 
-def test_a_server_without_usage_is_reckoned_by_what_was_counted(client):
-    list(client.ask(prompts(3, fault="usage"), text))
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("json", r"gave an answer that is no JSON \(Expecting value.*start the same command again"),
+        ("null", r"gave an answer without choices: .*\[None\]"),
+        ("error", "gave an answer without choices: .*the model is overloaded"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_loses_no_other_that_is_paid_for(client, fault, message):
+    list(client.ask(prompts(1), text))
+    asked = prompts(20, slow=0.1)
+    asked[2] = Request("the cat says", 2, 10, {"fault": fault})
+    found = []
+    with pytest.raises(InputError, match=message):
+        found.extend(place for place, _ in client.ask(asked, text))
+    assert {0, 1, 3} <= set(found)  # they began with it
+
+
+def test_whatever_goes_wrong_with_one_answer_the_others_are_given(client):
+    def read(place, answer):
+        return answer.text if place != 2 else 1 / 0
+
+    list(client.ask(prompts(1), text))
+    asked = prompts(20, slow=0.1)
+    asked[2] = Request("the cat says", 2, 10)
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        found.extend(place for place, _ in client.ask(asked, read))
+    assert {0, 1, 3} <= set(found)  # they began with it
+
+
+@pytest.mark.parametrize("fault", ["usage", "odd usage"])
+def test_a_server_without_usage_is_reckoned_by_what_was_counted(client, fault):
+    list(client.ask(prompts(3, fault=fault), text))
     assert client.budget.spent[:3] == (3, 30, 6)
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MODEL = "tiny"
@@ -151,14 +151,14 @@ class Endpoints:
         self.requests = self.answered = self.under_way = 0
         self.lock = threading.Lock()
 
-    def handle(self, body: dict[str, Any], request: Request) -> JSONResponse:
+    def handle(self, body: dict[str, Any], request: Request) -> Response:
         """Of chats and of completions."""
         text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
         with self.lock:
             self.requests += 1
             self.under_way += 1
             entry = {"text": text, "under_way": self.under_way}
-            response = self.refusal(body, text, request.headers.get("authorization", ""))
+            response: Response | None = self.refusal(body, text, request.headers.get("authorization", ""))
             # Several may be answered between two requests.
             if response is None and self.answered >= self.options.die_after:
                 os._exit(1)
@@ -166,7 +166,7 @@ class Endpoints:
             time.sleep(body.get("slow", 0))
         with self.lock:
             if response is None:
-                response = JSONResponse(answer(self.model, body))
+                response = spoilt(answer(self.model, body), body.get("fault"))
                 self.answered += 1
             self.under_way -= 1
             with self.options.log.open("a") as log:
@@ -187,6 +187,19 @@ class Endpoints:
         if options.refuse and options.refuse in text:
             return _error(400, "This model's maximum context length is 512 tokens.")
         return None
+
+
+def spoilt(content: dict[str, Any], fault: str | None) -> Response:
+    """The answer as it is sent, in a form that the protocol does not know where that is the fault."""
+    if fault == "json":
+        return Response('{"choices": [', media_type="application/json")
+    if fault == "null":
+        content["choices"] = [None]
+    elif fault == "error":
+        content = {"error": {"message": "the model is overloaded"}}
+    elif fault == "odd usage":
+        content["usage"] = {"prompt_tokens": -7, "completion_tokens": "2"}
+    return JSONResponse(content)
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -90,6 +90,11 @@ def test_completions_in_the_form_of_llama_cpp(client):
         ({"ye": 0.4, "yes": 0.5, "no": 0.05, "n": 0.01}, ("yes", "no"), math.log(10)),
         ({"n": 0.5, "ne": 0.25, "never": 0.125, "not": 0.0625}, ("never", "not"), math.log(2)),
         ({"Ġyes": 0.4, "▁no": 0.2}, ("yes", "no"), math.log(2)),
+        # Where nothing says no, no is at most as likely as what is left of 1: sure answers are no ties.
+        ({"yes": 0.75}, ("yes", "no"), math.log(3)),
+        ({"no": 0.75, "No": 0.2}, ("yes", "no"), -math.log(19)),
+        ({"yes": 0.5, "Yes": 0.125}, ("yes", "no"), math.log(5)),
+        ({"yes": 1.0}, ("yes", "no"), 24 * math.log(2)),
     ],
 )
 def test_what_says_yes_and_what_no(client, tokens, words, expected):
@@ -110,6 +115,24 @@ def test_values_that_are_no_numbers_are_left_out():
     assert first_token_log_probabilities({"logprobs": None}) is None
     assert first_token_log_probabilities({"logprobs": {"content": []}}) is None
     assert first_token_log_probabilities({"logprobs": {"top_logprobs": [{"a": None}]}}) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        "none",
+        {"content": "yes"},
+        {"content": [None]},
+        {"content": [{"token": "yes", "logprob": -0.1}]},  # the token that it chose, and no other
+        {"content": [{"token": "yes", "logprob": -0.1, "top_logprobs": []}]},
+        {"content": [{"top_logprobs": {"yes": -0.1}}]},
+        {"top_logprobs": [["yes"]]},
+        {"top_logprobs": [{}]},
+    ],
+)
+def test_log_probabilities_of_another_form_are_none(given):
+    assert first_token_log_probabilities({"logprobs": given}) is None
 
 
 @pytest.mark.parametrize(

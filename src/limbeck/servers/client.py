@@ -13,6 +13,7 @@ Design facts:
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import weakref
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
+
+_AGAIN = "start the same command again: what was answered is not asked again"
 
 
 @dataclass
@@ -131,7 +134,7 @@ class ServerClient:
         """
         waiting = iter(enumerate(requests))
         pending: dict[Future[Answer], int] = {}
-        failure: InputError | None = None
+        failure: Exception | None = None
         try:
             while True:
                 width = self.endpoint.concurrency if self.answers else 1
@@ -144,7 +147,7 @@ class ServerClient:
                     place = pending.pop(future)
                     try:
                         result = read(place, future.result())
-                    except InputError as error:
+                    except Exception as error:  # noqa: BLE001  # raised below, after what is paid for
                         failure = failure or error
                         continue
                     self.answers += 1
@@ -162,22 +165,28 @@ class ServerClient:
             response = await self._create(request)
         except openai.OpenAIError as error:
             raise self._explained(error, request) from error
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{self._name} gave an answer that is no JSON ({error})",
+                expected="an answer of OpenAI's protocol",
+                remedy=f"look at the server's log; then {_AGAIN}",
+            ) from error
         content = response.model_dump(warnings=False) if hasattr(response, "model_dump") else {}
         if attempt.number is not None:
-            usage = content.get("usage") or {}
-            sent, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            usage = content.get("usage")
             self.budget.settle(
                 attempt.number,
                 request.prompt_tokens,
-                request.prompt_tokens if sent is None else sent,
-                request.max_tokens if written is None else written,
+                _reported(usage, "prompt_tokens", request.prompt_tokens),
+                _reported(usage, "completion_tokens", request.max_tokens),
             )
         choices = content.get("choices")
-        if not choices:
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            said = {key: value for key, value in content.items() if value is not None} or response
             raise InputError(
-                f"{self._name} gave an answer without choices: {str(content or response)[:200]}",
+                f"{self._name} gave an answer without choices: {str(said)[:200]}",
                 expected="an answer of OpenAI's protocol",
-                remedy="check `url`: for most servers it ends in /v1",
+                remedy="see what it says; if it says nothing, check `url`: for most servers it ends in /v1",
             )
         return Answer(choices[0])
 
@@ -198,7 +207,7 @@ class ServerClient:
 
     def _explained(self, error: openai.OpenAIError, request: Request) -> InputError:
         """What an error of the library means, and what to do."""
-        again = "start the same command again: what was answered is not asked again"
+        again = _AGAIN
         times = f"{self.endpoint.retries + 1} times"
         if isinstance(error, openai.APITimeoutError):
             return InputError(
@@ -269,6 +278,12 @@ class _MeteredClient(openai.DefaultAsyncHttpxClient):
         if response.is_error:
             self._budget.withdraw(number)
         return response
+
+
+def _reported(usage: object, key: str, counted: int) -> int:
+    """The tokens that a server says it used; what was counted where it does not say so, or says nonsense."""
+    found = usage.get(key) if isinstance(usage, dict) else None
+    return found if isinstance(found, int) and found >= 0 else counted
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

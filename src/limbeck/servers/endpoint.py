@@ -92,4 +92,5 @@ class Answer:
     def text(self) -> str:
         """What it wrote, "" where it wrote nothing."""
         message = self.choice.get("message")
-        return str((message.get("content") if message else self.choice.get("text")) or "")
+        text = message.get("content") if isinstance(message, Mapping) else self.choice.get("text")
+        return str(text or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: What stands for a log-probability of minus infinity in OpenAI's protocol.
@@ -26,16 +26,29 @@ def first_token_log_probabilities(choice: Mapping[str, Any]) -> list[tuple[str, 
         >>> first_token_log_probabilities({"logprobs": {"top_logprobs": [{" yes": -0.1, " no": -2.4}]}})
         [(' yes', -0.1), (' no', -2.4)]
     """
-    given = choice.get("logprobs") or {}
-    if content := given.get("content"):
-        alternatives = content[0].get("top_logprobs") or []
-        return _finite([(one.get("token"), one.get("logprob")) for one in alternatives])
-    if alternatives := given.get("top_logprobs"):
-        return _finite(list((alternatives[0] or {}).items()))
-    return None
+    given = choice.get("logprobs")
+    if not isinstance(given, Mapping):
+        return None
+    first = _first(given.get("content"))
+    if isinstance(first, Mapping):
+        # A server may give the token that it chose alone, and nothing beside it.
+        listed = first.get("top_logprobs") or None
+        return None if not isinstance(listed, list) else _finite(map(_entry, listed))
+    first = _first(given.get("top_logprobs"))
+    return _finite(first.items()) if isinstance(first, Mapping) and first else None
 
 
-def _finite(tokens: Sequence[tuple[Any, Any]]) -> list[tuple[str, float]]:
+def _first(values: object) -> object:
+    return values[0] if isinstance(values, list) and values else None
+
+
+def _entry(alternative: object) -> tuple[Any, Any]:
+    if not isinstance(alternative, Mapping):
+        return None, None
+    return alternative.get("token"), alternative.get("logprob")
+
+
+def _finite(tokens: Iterable[tuple[Any, Any]]) -> list[tuple[str, float]]:
     return [
         (str(token), float(value))
         for token, value in tokens

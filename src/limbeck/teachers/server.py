@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,8 @@ MAX_LENGTH = 512
 LEAST_PASSAGE = 16
 #: The most that OpenAI's protocol gives.
 TOP_LOG_PROBABILITIES = 20
+#: Of what is left beside a probability of 1, which servers compute in single precision.
+_LEAST_PROBABILITY = 2.0**-24
 #: What tokenizers put in the place of a space, where a server gives their tokens as they are.
 _SPACES = " \t\r\n\u0120\u010a\u2581"
 
@@ -38,9 +41,10 @@ class ServerTeacher:
 
     The server is asked for one token and the log-probabilities of the likeliest ones. The score is
     `logsumexp(yes) - logsumexp(no)` over the spellings among them: in any case, with or without a space.
-    Where a side has none, it counts as likely as the last of them, which is the most that it can be: the
-    score is then too close to zero. Pairs go to the server query by query, so that one which keeps what
-    prompts begin with (vLLM, llama.cpp, SGLang) reads instruction and query once.
+    Where a side has none, it counts as likely as the last of them, or, where they are all of the other side,
+    as what these leave of 1. That is the most that it can be: the score is then too close to zero. Pairs go
+    to the server query by query, so that one which keeps what prompts begin with (vLLM, llama.cpp, SGLang)
+    reads instruction and query once.
 
     The version names model, settings and prompt, and not the server: a score from one serves for another
     that runs the same model. A provider who changes a model without changing its name cannot be noticed.
@@ -182,7 +186,7 @@ class ServerTeacher:
                 remedy="set a `prompt` that leads to the answer; of a model that reasons aloud, switch that "
                 "off with `options`",
             )
-        least = [min(value for _, value in tokens)]
+        least = [_most_of_what_is_missing([value for _, value in tokens], yes or no)]
         return float(logsumexp(yes or least) - logsumexp(no or least))
 
     @property
@@ -202,6 +206,22 @@ def _side(tokens: Sequence[tuple[str, float]], words: Sequence[str], others: Seq
         and any(word.startswith(text) for word in words)
         and not any(word.startswith(text) for word in others)
     ]
+
+
+def _most_of_what_is_missing(values: Sequence[float], side: Sequence[float]) -> float:
+    """The most that the log-probability of a side can be of which no token is given.
+
+    It is no likelier than the last of those that are given. Where these are all of the other side, as they
+    are of a model so sure that nothing else has a number, it is no likelier than what they leave, either.
+
+    Args:
+        values: of all tokens that are given.
+        side: those of the other side.
+    """
+    last = min(values)
+    if len(side) < len(values):
+        return last
+    return min(last, math.log(max(1 - math.exp(logsumexp(side)), _LEAST_PROBABILITY)))
 
 
 def _named(query: str, passage: str) -> str:
