@@ -224,12 +224,17 @@ def test_a_recipe_without_servers_runs_nothing(corpus, tiny_encoder_path, tmp_pa
         ),
         ({"task": "symmetric"}, "chooses a built-in question"),
         ({"top_logprobs": 21}, "20"),
+        ({"url": "http://host:99999/v1"}, r"teacher\.members\.1\.url: port out of range"),
+        # Each of these would cost more than is entered before it is sent.
+        ({"options": {"n": 20}}, r"options\.n: this is set for each request"),
+        ({"options": {"seed": 1, "max_tokens": 200}}, r"options\.max_tokens: this is set for each request"),
     ],
 )
 def test_contradictions_are_refused_when_the_recipe_is_read(recipe, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         recipe(**changes)
     assert "secret" not in str(caught.value)
+    assert not str(caught.value).endswith("..")
 
 
 def test_a_key_that_is_not_set_is_found_before_any_stage(recipe, server, tmp_path, monkeypatch):

@@ -88,6 +88,15 @@ def test_variants_of_the_student_that_contradict_each_other(
         ("student: {interaction: cosine}\nloss: {kind: d2llm, feature: 0.001}", "a cosine has none"),
         ("training: {hard_negatives: 0}\nloss: {kind: d2llm, feature: 0.001}", "hard_negatives is 0"),
         ("loss: {kind: d2llm, in_batch_teacher: true, hard_easy: 0}", "only hard_easy uses"),
+        (
+            "training: {hard_negatives: 0}\nloss: {kind: d2llm, in_batch_teacher: true}",
+            "in_batch_teacher asks for scores that are compared with those of hard negatives",
+        ),
+        ("training: {hard_negatives: 0}\nloss: {kind: d2llm, in_batch: 0}", "need training.hard_negatives"),
+        (
+            "mining: {random: 0}\nloss: {kind: d2llm, contrastive: 0, rank: 0, in_batch: 0, hard_easy: 1}",
+            "hard_easy needs mining.random above 0",
+        ),
         ("loss: {kind: kl_divergence, feature: 0.001}", "unknown key 'loss.feature'"),
     ],
 )
@@ -237,8 +246,8 @@ RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
         (STDLIB + "mining: {runs: {dev: nowhere.trec}}\n", r"mining\.runs\.dev: there is no file"),
         (STDLIB + "mining: {runs: {validation: dev.trec}}\n", r"mining\.runs\.validation"),
         (
-            STDLIB
-            + "mining: {random: 0}\ntraining: {hard_negatives: 0}\nloss: {kind: list_net, in_batch: 0}\n",
+            # A list of the positive alone is none: the passages of a batch come from the lists.
+            STDLIB + "mining: {random: 0}\ntraining: {hard_negatives: 0}\nloss: {kind: list_net}\n",
             "no negatives",
         ),
         (STDLIB + "teacher: {members: [{kind: bi-encoder}]}\n", "the student's own start"),

@@ -41,7 +41,7 @@ def test_calibration_finds_the_slope_and_the_bias_that_made_the_targets():
     assert bias == pytest.approx(-0.4, abs=0.03)
 
 
-@pytest.mark.parametrize("scores", [np.zeros(6), np.arange(6)[::-1]])
+@pytest.mark.parametrize("scores", [np.zeros(6), np.full(6, -0.7), np.arange(6)[::-1]])
 def test_scores_that_do_not_rise_with_the_targets_keep_their_unit(scores: np.ndarray):
     targets = np.array([0.0, 0.0, 0.2, 0.4, 0.6, 0.6])
     slope, bias = calibration(scores, targets)
@@ -81,10 +81,12 @@ def test_one_member_keeps_its_order():
     assert fit.slope > 0
 
 
-def test_members_that_say_nothing_are_refused():
+# Of 400 times -4.2 the deviation is rounded to something above 0.
+@pytest.mark.parametrize("score", [1.0, -4.2])
+def test_members_that_say_nothing_are_refused(score):
     truth, scores = sample()
     with pytest.raises(InputError, match=r"stsb: member 2 .* the same score"):
-        fit_pair_ensemble(np.stack([scores[0], np.ones(400)]), truth, "graded", name="stsb")
+        fit_pair_ensemble(np.stack([scores[0], np.full(400, score)]), truth, "graded", name="stsb")
 
 
 @pytest.mark.parametrize("kind", ["graded", "binary"])

@@ -121,7 +121,8 @@ def _explained(
     if error["type"] in _SHAPES:
         shape, expected = _SHAPES[error["type"]]
         return f"{place}: this is a {shape}", expected, None
-    message = error["msg"].removeprefix("Value error, ")
+    # An InputError is a sentence, and what is made of it ends with a full stop again.
+    message = error["msg"].removeprefix("Value error, ").removesuffix(".")
     message = message[0].lower() + message[1:]
     if error["type"] == "missing":
         return f"the key '{place}' is missing", None, listing

@@ -162,10 +162,8 @@ class Recipe(Section):
     def _dense_student_learns(self) -> Self:
         if not isinstance(self.student, DenseStudentRecipe):
             return self
-        if self.training.hard_negatives == 0 and self.mining.random == 0 and self.loss.in_batch == 0:
-            raise ValueError(
-                "no negatives: training.hard_negatives, mining.random and loss.in_batch are all 0"
-            )
+        if self.training.hard_negatives == 0 and self.mining.random == 0:
+            raise ValueError("no negatives: training.hard_negatives and mining.random are both 0")
         if isinstance(self.loss, D2LLMRecipe) and not self.loss.has_weight:
             raise ValueError("nothing to learn from: every weight of the loss is 0")
         members = self.teacher.members
@@ -188,6 +186,18 @@ class Recipe(Section):
             raise ValueError("loss.feature compares features of the interaction module: a cosine has none")
         if loss.feature and self.training.hard_negatives == 0:
             raise ValueError("loss.feature compares hard negatives: training.hard_negatives is 0")
+        if loss.in_batch_teacher and self.training.hard_negatives == 0:
+            raise ValueError(
+                "in_batch_teacher asks for scores that are compared with those of hard negatives, and "
+                "training.hard_negatives is 0"
+            )
+        easy = self.mining.random or loss.in_batch_teacher
+        listed = any((loss.contrastive, loss.rank, loss.feature, loss.hard_easy and easy))
+        if not loss.in_batch and not (listed and self.training.hard_negatives):
+            raise ValueError(
+                "nothing to learn from: of the losses with a weight, contrastive, rank and feature need "
+                "training.hard_negatives above 0, and hard_easy needs mining.random above 0 as well"
+            )
         if loss.in_batch_teacher and any(isinstance(member, RunMember) for member in self.teacher.members):
             raise ValueError("a run file scores only what it lists: set loss.in_batch_teacher to false")
         return self

@@ -12,6 +12,7 @@ from limbeck.recipes.base import Section
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
+    _ = parts.port  # a ValueError where it is none
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"'{text}' is no address such as http://localhost:8000/v1")
     if parts.username or parts.password:

@@ -226,9 +226,10 @@ class _Candidates:
         raw = np.array(columns, np.float64).T.reshape(-1, len(scored))
         if not len(raw):
             raise InputError("no development query has candidates", remedy="mine the development queries")
-        stds = raw.std(axis=0)
-        stds[stds == 0] = 1.0  # a member that says the same of everything adds nothing
-        means = raw.mean(axis=0)
+        means, stds = raw.mean(axis=0), raw.std(axis=0)
+        # A member that says the same of everything adds nothing; mean and deviation would be off by rounding.
+        same = np.ptp(raw, axis=0) == 0
+        means[same], stds[same] = raw[0, same], 1.0
         found = cls(
             query_ids,
             np.array(ends),
@@ -257,7 +258,7 @@ class _Candidates:
         return [query for query, span in enumerate(spans) if span.any() and not span.all()]
 
     def fit_weights(self, queries: Sequence[int], pull: float) -> NDArray[np.float64]:
-        """The weights (members,) that explain these queries best."""
+        """The weights (members,) that explain these queries best; 0 for who says the same of everything."""
         lengths = np.diff(self.ends)[queries]
         rows = np.concatenate([np.arange(*self.ends[query : query + 2]) for query in queries])
         features, target = self.standard[rows], self.target[rows]
@@ -275,7 +276,7 @@ class _Candidates:
 
         start = np.ones(self.standard.shape[1])
         found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
-        return np.asarray(found.x, np.float64)
+        return np.asarray(found.x * np.ptp(self.standard, axis=0).astype(bool), np.float64)
 
     def held_out(self, pull: float, folds: int) -> NDArray[np.float64]:
         """Scores (rows,), each query's by weights that were fitted on the queries of the other folds."""

@@ -110,7 +110,7 @@ def calibration(scores: NDArray[Any], targets: NDArray[Any]) -> tuple[float, flo
     values, truth = np.asarray(scores, np.float64), np.asarray(targets, np.float64)
     spread = float(values.std())
     mean = float(np.clip(truth.mean(), 1e-6, 1 - 1e-6))
-    if spread > 0:
+    if np.ptp(values) > 0:
         (slope,), bias = _logistic(((values - values.mean()) / spread)[None], truth, bounded=False)
         if slope > 0:
             slope /= spread
@@ -137,10 +137,10 @@ def _fit(numbers: _Numbers, held_out: NDArray[np.float64]) -> PairEnsembleFit:
 
 
 def _require_spread(scores: NDArray[np.float64], name: str) -> None:
-    stds = scores.std(axis=1)
-    if not (stds > 0).all():
+    spreads = np.ptp(scores, axis=1)  # a deviation may be rounded to something above 0
+    if not (spreads > 0).all():
         raise InputError(
-            f"{name}: member {int(np.argmin(stds)) + 1} of the teacher gives all dev pairs the same score",
+            f"{name}: member {int(np.argmin(spreads)) + 1} of the teacher gives all dev pairs the same score",
             expected="scores that differ",
             remedy="leave the member out, or name another",
         )
