@@ -28,6 +28,13 @@ def test_fields_by_other_names(tmp_path):
     assert list(read_pairs(tmp_path / "p.tsv", fields=("a", "b", "score"))) == [SentencePair("x", "y", 3.0)]
 
 
+def test_blanks_around_a_class_are_no_part_of_it(tmp_path):
+    (tmp_path / "p.tsv").write_text("text1\ttext2\tlabel\nx\ty\tneutral \nx\tz\tneutral\n")
+    assert read_pairs(tmp_path / "p.tsv").classes == ["neutral"]
+    (tmp_path / "p.jsonl").write_text('{"text1": "x", "text2": "y", "label": " neutral"}\n')
+    assert read_pairs(tmp_path / "p.jsonl").classes == ["neutral"]
+
+
 def test_json_lines(tmp_path):
     (tmp_path / "p.txt").write_bytes(
         gzip.compress(
@@ -57,6 +64,7 @@ def test_what_is_written_is_read(tmp_path_factory, pairs, name):
         (b"text1\ttext2\nx\ty\n", 1, "no column 'label' .found: 'text1', 'text2'"),
         (HEADER + b"x\ty\n", 2, "the line has 2 columns"),
         (HEADER + b"x\t \t1\n", 2, "text2 is empty"),
+        (HEADER + b"x\ty\t \n", 2, "the label is empty"),
         (HEADER + b"x\ty\t1\nx\ty\tnan\n", 3, "the label is nan"),
         (HEADER + b"x\ty\tinf\n", 2, "the label is inf"),
         (HEADER + b"x\ty\t1\n\nx\ty\tmaybe\n", 4, "the label is 'maybe'"),

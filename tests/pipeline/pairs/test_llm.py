@@ -93,25 +93,38 @@ def test_the_question_is_that_of_the_task_and_the_language(
     assert PROMPTS[task, language].yes[0] in teacher.prompt.partition("[yes: ")[2]
 
 
-def test_shortened_passages_are_counted_in_a_note(
-    pairs: Path, tiny_encoder_path: Path, llm: Path, tmp_path: Path
-):
+def with_long_texts(pairs: Path, folder: Path) -> dict[str, str]:
+    """The training and dev pairs, of which three and two have a second text that is too long."""
     splits = {}
     for split, long in (("train", 3), ("dev", 2)):
         header, *rows = (pairs / f"{split}.tsv").read_text().splitlines()
         for at in range(long):
             first, second, *rest = rows[at].split("\t")
             rows[at] = "\t".join([first, f"{second} {at}" + " and a fish" * 40, *rest])
-        path = tmp_path / f"{split}.tsv"
+        path = folder / f"{split}.tsv"
         path.write_text("\n".join([header, *rows]) + "\n")
         splits[split] = str(path)
+    return splits
+
+
+def test_shortened_passages_are_counted_in_a_note(
+    pairs: Path, tiny_encoder_path: Path, llm: Path, tmp_path: Path
+):
     member = {"prompt": PROMPT, "max_length": 100}
     encoder = {"kind": "bi-encoder"}
+    splits = with_long_texts(pairs, tmp_path)
     recipe = llm_recipe(pairs, tiny_encoder_path, llm, member, encoder, **splits, neighbours=0, random=0)
     notes = run_recipe(recipe, tmp_path / "run", until="pair-teach", anyway=True).notes
     assert "tiny: dev pairs: llm: passages shortened to fit the LLM's max_length: 2" in notes
     assert "tiny: training pairs: passages shortened to fit the LLM's max_length: 3" in notes
     assert sum("shortened" in note for note in notes) == 2
+    # The same pairs with their features and a neighbour each, which are asked for first.
+    recipe = llm_recipe(pairs, tiny_encoder_path, llm, member, encoder, **splits, neighbours=1, random=0)
+    loss = recipe.pair_loss.model_copy(update={"feature": 0.001})
+    recipe = recipe.model_copy(update={"pair_loss": loss})
+    notes = run_recipe(recipe, tmp_path / "run", until="pair-teach", anyway=True).notes
+    told = "tiny: features of the training pairs: llm: passages shortened to fit the LLM's max_length: "
+    assert any(note.startswith(told) for note in notes)
 
 
 @pytest.mark.parametrize(

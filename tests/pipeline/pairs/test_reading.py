@@ -65,6 +65,25 @@ def test_an_empty_split_and_one_label_only(pairs: Path, tiny_encoder_path: Path,
         read(pairs, tiny_encoder_path, tmp_path / "b", dev=dev)
 
 
+def test_a_split_need_not_have_every_positive_class(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    labels = {"kind": "binary", "positive": ["same", "nearly"]}
+    lines = ["a\tb\t4\tsame", "c\td\t0\tother "]  # blanks around a class do not make it another
+    train = edited(pairs, tmp_path, "train", *lines, "e\tf\t3\tnearly ")
+    dev, test = (edited(pairs, tmp_path, split, *lines) for split in ("dev", "test"))
+    run, _ = read(
+        pairs,
+        tiny_encoder_path,
+        tmp_path / "run",
+        labels=labels,
+        fields=["text1", "text2", "class"],
+        train=train,
+        dev=dev,
+        test=test,
+    )
+    read_labels = targets(open_pairs(run, "tiny", "train"), run.recipe.pairs["tiny"].labels)
+    assert read_labels.tolist() == [1, 0, 1]
+
+
 def test_pairs_shared_with_training_are_counted_in_either_order(
     pairs: Path, tiny_encoder_path: Path, tmp_path: Path
 ):

@@ -25,7 +25,8 @@ def read_pairs(
 ) -> SentencePairs:
     """Read sentence pairs, plain or gzip; the first line tells whether it is TSV or JSON.
 
-    Labels are numbers when the first one is, and classes otherwise. The TSV is plain: quotes mean nothing.
+    Labels are numbers when the first one is, and classes otherwise; blanks around them do not count. The TSV
+    is plain: quotes mean nothing.
 
     Args:
         path: TSV with a header, or JSON lines; other columns may stand beside.
@@ -93,6 +94,7 @@ def _tsv_parser(
     def parse(line: str) -> SentencePair:
         values = columns(line.split("\t"), header, separator="tabs")
         text1, text2, label = (values[place] for place in places)
+        label = label.strip()
         if not label:
             raise InputError("the label is empty", expected="a number or a class")
         return SentencePair(text1, text2, finite_number(label, "label") if numbers else label)
@@ -111,8 +113,8 @@ def _json_parser(fields: tuple[str, str, str]) -> Callable[[str], SentencePair]:
 
 def _json_label(record: dict[str, Any], key: str) -> float | str:
     label = record.get(key)
-    if isinstance(label, str) and label:
-        return label
+    if isinstance(label, str) and label.strip():
+        return label.strip()
     if isinstance(label, (int, float)) and not isinstance(label, bool):
         return finite_number(str(label), "label")
     found = f"{label!r}" if key in record else "missing"

@@ -24,6 +24,7 @@ from limbeck.students.dense.pair_training import StudentTask, fine_tune_on_label
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings
 from limbeck.teachers.pair_ensemble import calibration
+from limbeck.trainers import require_finite
 
 BASELINE_STAGE = "pair-baseline"
 MODEL = "model"
@@ -111,5 +112,6 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
         temperature=recipe.training.task_temperature,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone on the labels")],
     )
+    require_finite(model, "training.learning_rate")
     model.save(str(work / MODEL), create_model_card=False)
     write_json(work / "curve.json", outcome.curve)

@@ -146,7 +146,7 @@ def _set_aside(pairs: SentencePairs, one: PairSetRecipe) -> list[SentencePairs]:
 
 def _require_both(pairs: SentencePairs, one: PairSetRecipe, split: Split) -> None:
     path = getattr(one, split) or one.train
-    if isinstance(one.labels, BinaryLabels):
+    if isinstance(one.labels, BinaryLabels) and split == "train":  # others need not have every one
         unknown = sorted(set(one.labels.positive) - set(pairs.classes))
         if unknown:
             raise InputError(

@@ -146,7 +146,11 @@ def _write_features(run: Run, name: str, teacher: Teacher, found: PairLists, wor
     pairs = _list_pairs(found, found.lists[:, 1 : 2 + found.neighbours])
     member = feature_teacher(teacher)
     title = f"{name}: features of the training pairs: {member.name}"
-    with ScoreCache(run.scores) as cache, run.progress.task(title, len(pairs)) as advance:
+    with (
+        ScoreCache(run.scores) as cache,
+        noting_shortened(run, member, title),
+        run.progress.task(title, len(pairs)) as advance,
+    ):
         blocks = feature_blocks(member, pairs, cache, chunk=CHUNK, progress=advance)
         write_pair_features(work / f"{name}-{FEATURES}", blocks, len(pairs))
 
