@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 
 import pytest
 
@@ -74,6 +75,13 @@ def test_an_estimate_says_what_it_would_cost_and_refuses_what_is_too_much():
 def test_a_limit_without_a_price():
     with pytest.raises(InputError, match="needs a price"):
         Budget(limit=1.0)
+
+
+def test_a_database_of_something_else_is_no_ledger(tmp_path):
+    with sqlite3.connect(tmp_path / "spent.sqlite") as connection:
+        connection.execute("CREATE TABLE open (door TEXT)")
+    with pytest.raises(InputError, match=r"spent\.sqlite: this cannot be read as a ledger"):
+        Ledger(tmp_path / "spent.sqlite")
 
 
 def test_a_file_that_is_no_ledger(tmp_path):

@@ -117,6 +117,7 @@ class Ledger:
                 check_same_thread=False,
             )
             self._connection.executescript(_TABLES)
+            self._connection.execute(_SPENT, {"account": ""})  # tables of these names may be somebody else's
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"this cannot be read as a ledger of what was spent ({error})",

@@ -94,6 +94,17 @@ def test_a_chat_template_that_loses_the_texts():
         PromptEncoder(tokenizer, PROMPT, max_length=400)
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [("{{ raise_exception('a system turn first') }}", "a system turn first"), ("{{ a.b }}", "undefined")],
+)
+def test_a_chat_template_that_refuses_the_prompt(template, message):
+    tokenizer = byte_bpe_tokenizer(chat=True)
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match=rf"cannot hold the prompt .*{message}.*chat: never"):
+        PromptEncoder(tokenizer, PROMPT, max_length=400)
+
+
 def test_a_text_begins_as_the_tokenizer_begins_it():
     tokenizer = tiny_tokenizer()
     tokenizer.bos_token = "[CLS]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from jinja2 import TemplateError
+
 from limbeck.errors import InputError
 from limbeck.teachers.base import shorten
 from limbeck.teachers.llm.prompts import PromptParts, split_template
@@ -40,8 +42,8 @@ class PromptEncoder:
         shortened: how many passages were shortened so far.
 
     Raises:
-        InputError: the chat template loses a placeholder, nothing follows the passage, or the fixed texts
-            alone are `max_length` tokens or more.
+        InputError: the chat template loses a placeholder or refuses the prompt, nothing follows the passage,
+            or the fixed texts alone are `max_length` tokens or more.
     """
 
     def __init__(self, tokenizer: Any, prompt: Prompt, *, max_length: int, chat: Chat = "auto") -> None:
@@ -114,12 +116,17 @@ class PromptEncoder:
 
 def _in_chat(tokenizer: Any, prompt: Prompt) -> PromptParts:
     """The prompt as a user's turn, up to where the assistant's answer begins."""
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt.template}],
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,  # read by the templates of models that reason before they answer
-    )
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt.template}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,  # read by the templates of models that reason before they answer
+        )
+    except TemplateError as error:  # such as one that wants a turn of the system's first
+        raise InputError(
+            f"the tokenizer's chat template cannot hold the prompt ({error})", remedy="set `chat: never`"
+        ) from error
     try:
         return split_template(rendered)
     except InputError as error:
