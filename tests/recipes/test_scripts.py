@@ -61,9 +61,7 @@ def test_articles_are_drawn_whole_and_among_those_with_training_questions(squad:
 
 def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
     corpus = tmp_path / "corpus.jsonl"
-    texts = (
-        f"第{n}条规定了很多事情。它说明公民应当遵守法律。违者承担责任。" for n in "一二三四五六七八"
-    )
+    texts = (f"第{n}条规定了很多事情。它说明公民应当遵守法律。违者承担责任。" for n in "一二三四五六七八")
     records = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts)]
     corpus.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     out = tmp_path / "backbone"
