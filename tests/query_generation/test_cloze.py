@@ -21,6 +21,14 @@ def test_where_sentences_end():
     assert [one for _, _, one in sentences("version 3.11 is out. good")] == ["version 3.11 is out.", "good"]
 
 
+def test_a_long_run_of_full_stops_is_read_once():
+    """From each of its places again, as a table of contents has it, this would take an hour."""
+    text = f"a{'.' * 200_000}b"
+    assert [one for _, _, one in sentences(text)] == [text]
+    stops = "." * 200_000
+    assert [one for _, _, one in sentences(f"{stops} a. b")] == [stops, "a.", "b"]
+
+
 @given(st.text("ab .!?\n。", max_size=60), st.integers(1, 5), st.integers(0, 3))
 def test_what_is_asked_is_not_left_and_something_is(text, count, seed):
     (asked,) = ClozeWriter(min_words=1, seed=seed).write([Passage("d", text)], count)

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
     from limbeck.data import Passage
 
-#: A sentence: up to a full stop that white space follows, an ideographic one, or the end of a line.
-_SENTENCE = re.compile(r"\S.*?(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”’」』）]*|(?=[\r\n])|\Z)", re.DOTALL)
+_STOPS, _CLOSING = "[.!?…]", "[\"'”’)\\]]"
+#: A sentence: up to a full stop that white space follows, an ideographic one, or the end of a line. A run of
+#: full stops is looked at once, from its beginning: from each of its places it would take quadratic time.
+_SENTENCE = re.compile(
+    rf"{_STOPS}{{2,}}+{_CLOSING}*+(?=\s)"
+    rf"|\S.*?(?:(?<!{_STOPS}){_STOPS}++{_CLOSING}*+(?=\s)|[。！？]+[”’」』）]*|(?=[\r\n])|\Z)",
+    re.DOTALL,
+)
 
 
 class ClozeWriter:
