@@ -126,6 +126,15 @@ class QueryFilter(Section):
     )
 
     @model_validator(mode="after")
+    def _words_in_order(self) -> Self:
+        if self.max_words < self.min_words:
+            raise ValueError(
+                f"filter.max_words is {self.max_words}, less than filter.min_words, {self.min_words}: no "
+                "question would be kept"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _given_teacher(self) -> Self:
         teacher = self.teacher
         if teacher is not None and teacher.kind == "run":
