@@ -82,7 +82,7 @@ def add(
         with _changing(folder) as retriever:
             questions = None if pseudo_queries is None else _questions(pseudo_queries, table, retriever)
             _refuse_present(retriever, table, records, folder)
-            count = retriever.add(table, {_PSEUDO_QUERIES: dict(questions or ())})
+            count = retriever.add(table, {} if questions is None else {_PSEUDO_QUERIES: dict(questions)})
             _show("Added", count, retriever)
 
 

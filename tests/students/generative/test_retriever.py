@@ -140,6 +140,10 @@ def test_what_a_dead_writer_left_is_not_found_and_goes(retriever):
     (retriever.store.folder / "texts" / "00000001").mkdir()
     assert len(ids(retriever)) == len(set(ids(retriever)))
     assert set(ids(retriever)) <= {passage.id for passage in PASSAGES}
+    # It takes nobody's place: there are as many results as without it.
+    assert len(retriever) == 7
+    assert ids(retriever, k=2) == ids(retriever)[:2]
+    assert retriever.rank(["cat dog bird fish"], 2)[0].passage_ids == ids(retriever, k=2)
     retriever.add(NEW[:1])
     assert number not in retriever.index
     assert len(retriever) == 8
@@ -172,7 +176,7 @@ def test_views_can_be_left_out_and_added(trained, tmp_path):
 
 def test_bad_input(retriever, bart, tmp_path):
     folder = retriever.store.folder
-    for query, k, problem in [("  ", 5, "empty"), ("cat", 0, "k is 0")]:
+    for query, k, problem in [("  ", 5, "empty"), ("cat", 0, "k is 0"), ("cat \ud83d", 5, "surrogate pair")]:
         with pytest.raises(InputError, match=problem):
             retriever.search(query, k)
     with pytest.raises(InputError, match="there is something here"):
@@ -189,10 +193,27 @@ def test_bad_input(retriever, bart, tmp_path):
         ({"vocabulary": "0"}, "another tokenizer"),
         ({"version": 9}, "version 9"),
         ({"views": 3}, "damaged"),
+        ({"views": [3]}, "damaged"),
+        ({"segments": []}, "damaged"),
     ]:
         (folder / "retriever.json").write_text(json.dumps(manifest | change))
         with pytest.raises(InputError, match=problem):
             GenerativeRetriever.open(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [
+        ({"pseudo-querys": {"new": ["who barks"]}}, "the view 'pseudo-querys'"),
+        ({"title": {"new": ["king"]}}, "the view 'title'.*Expected: texts for pseudo-query"),
+        ({"pseudo-query": {"d0": ["who barks"]}}, "texts of passage 'd0' for the view 'pseudo-query'"),
+    ],
+)
+def test_texts_that_nothing_would_be_found_by_are_refused(retriever, texts, problem):
+    with pytest.raises(InputError, match=problem):
+        retriever.add(NEW[:1], texts)
+    assert len(retriever) == 7
+    assert [path.name for path in retriever.store.folder.glob("texts/*")] == ["00000000"]
 
 
 @pytest.mark.slow

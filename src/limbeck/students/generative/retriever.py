@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.data import Passage, Query, RankedList
+from limbeck.data import Passage, Passages, Query, RankedList
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, Unigrams, View
@@ -24,7 +24,7 @@ from limbeck.students.generative.generator import Generator
 from limbeck.students.generative.identifiers import IdentifierView, ViewSettings, view_settings
 from limbeck.students.generative.layout import PassageLayout, passage_tokens
 from limbeck.students.generative.model import load_saved_generator
-from limbeck.students.generative.store import PassageStore, Segment, StoredView
+from limbeck.students.generative.store import STORED, PassageStore, Segment, StoredView
 from limbeck.students.generative.weighting import token_counts, unigrams_of, weights_of
 
 GENERATOR, INDEX, LOCK = "generator", "index", "lock"
@@ -143,6 +143,7 @@ class GenerativeRetriever:
         self.settings = settings or SearchSettings()
         self.markers = generator.vocabulary.markers([view.name for view in self.views])
         self._token_counts: tuple[str, NDArray[np.int64]] = ("", np.zeros(0, np.int64))
+        self._unnamed_count: tuple[str, PassageStore | None, int] = ("", None, 0)
 
     # Making and changing
 
@@ -218,7 +219,7 @@ class GenerativeRetriever:
 
     def __len__(self) -> int:
         """Passages that can be found."""
-        return len(self.index)
+        return len(self.index) - self._unnamed()
 
     def refresh(self) -> None:
         """See what other processes have added and deleted."""
@@ -239,13 +240,17 @@ class GenerativeRetriever:
             How many.
 
         Raises:
-            InputError: a passage is there already, or is not what `Passages.write` takes; nothing is added.
+            InputError: a passage is there already, or is not what `Passages.write` takes; texts are for
+                another view, or for a passage that is not among these. Nothing is added then.
         """
-        given = [_Given(view, (texts or {}).get(view.name, {})) for view in self.views]
+        texts = texts or {}
+        self._refuse_other_views(texts)
+        given = [_Given(view, texts.get(view.name, {})) for view in self.views]
         with self._writing():
             name, segment = self.store.write_segment(passages, given)
             try:
                 self._refuse_present(segment.passages.ids())
+                _refuse_others(segment.passages, texts)
                 numbers = self.index.add(_tokens(self.generator, self.markers, self.store, segment))
             except BaseException:
                 shutil.rmtree(segment.passages.path.parent, ignore_errors=True)
@@ -277,11 +282,11 @@ class GenerativeRetriever:
             k: how many, 1 or more. Fewer come back where fewer contain an identifier.
 
         Raises:
-            InputError: a blank question, or k below 1.
+            InputError: a blank question, one with half of a surrogate pair, or k below 1.
         """
         generated, scores = self._score([query], k)
         hits: list[Hit] = []
-        for result in np.flatnonzero(self.store.known(scores.passages)).tolist():
+        for result in self._named(scores, 0, k).tolist():
             segment, passage = self.store.passage(int(scores.passages[result]))
             layout = PassageLayout(self.generator.vocabulary, self.store.texts(segment, passage))
             matches = [
@@ -311,10 +316,9 @@ class GenerativeRetriever:
             batch = queries[start : start + self.settings.batch_size]
             _, scores = self._score(batch, k)
             for place, name in enumerate(names[start : start + len(batch)]):
-                results = slice(*scores.offsets[place : place + 2].tolist())
-                known = self.store.known(scores.passages[results])
-                ids = self.store.ids(scores.passages[results][known])
-                ranked.append(RankedList(name, ids, scores.scores[results][known]).ordered())
+                results = self._named(scores, place, k)
+                ids = self.store.ids(scores.passages[results])
+                ranked.append(RankedList(name, ids, scores.scores[results]).ordered())
         return ranked
 
     def mine(self, queries: Iterable[Query], depth: int) -> Iterator[RankedList]:
@@ -330,10 +334,13 @@ class GenerativeRetriever:
             queries: texts, decoded together.
 
         Raises:
-            InputError: no question, or a blank one.
+            InputError: no question, a blank one, or one with half of a surrogate pair.
         """
-        if not all(query.strip() for query in queries):
-            raise InputError("the question is empty", expected="some words to search for")
+        for query in queries:
+            if not query.strip():
+                raise InputError("the question is empty", expected="some words to search for")
+            if any("\ud800" <= character <= "\udfff" for character in query):
+                raise InputError("the question has half of a surrogate pair", expected="valid Unicode")
         settings = self.settings
         generated = generate(
             self.generator, self.index, queries, self.views, self.markers, beams=settings.beams
@@ -348,7 +355,7 @@ class GenerativeRetriever:
     def _score(self, queries: Sequence[str], k: int) -> tuple[Generated, PassageScores]:
         if k < 1:
             raise InputError(f"k is {k}", expected="at least 1")
-        settings = self.settings
+        settings, unnamed = self.settings, self._unnamed()
         found = self.identifiers(queries)
         scores = self.index.aggregate(
             found.generated.tokens,
@@ -357,10 +364,24 @@ class GenerativeRetriever:
             unigrams=found.unigrams,
             repetition=settings.repetition,
             max_occurrences=settings.max_occurrences,
-            candidates=settings.candidates,
-            k=k,
+            candidates=settings.candidates + unnamed,
+            k=k + unnamed,
         )
         return found.generated, scores
+
+    def _named(self, scores: PassageScores, query: int, k: int) -> NDArray[np.int64]:
+        """The places of a query's results, but for those that the store does not know; k at most."""
+        start, stop = scores.offsets[query : query + 2].tolist()
+        places: NDArray[np.int64] = start + np.flatnonzero(self.store.known(scores.passages[start:stop]))[:k]
+        return places
+
+    def _unnamed(self) -> int:
+        """Passages of the index that the store does not know: a writer died before it named them."""
+        state = self.index.root().state
+        if self._unnamed_count[0] != state or self._unnamed_count[1] is not self.store:
+            count = int((~self.store.known(self.index.numbers)).sum())
+            self._unnamed_count = (state, self.store, count)
+        return self._unnamed_count[2]
 
     def _counts(self, width: int) -> NDArray[np.int64]:
         """Occurrences of each token in the present state of the index, (width,)."""
@@ -386,6 +407,15 @@ class GenerativeRetriever:
             layout.text(span),
             float(scores.match_contributions[place]),
         )
+
+    def _refuse_other_views(self, names: Iterable[str]) -> None:
+        stored = [view.settings.name for view in self.store.views if view.source == STORED]
+        for name in names:
+            if name not in stored:
+                raise InputError(
+                    f"there are texts for the view '{name}', and the retriever stores none of that name",
+                    expected=f"texts for {' or '.join(stored)}" if stored else "no texts",
+                )
 
     def _refuse_present(self, ids: Sequence[str]) -> None:
         there = np.flatnonzero(self.store.numbers(ids, self.index.numbers) >= 0)
@@ -415,6 +445,17 @@ class _Given:
 
     def texts(self, passage: Passage) -> list[str]:
         return list(self.by_passage.get(passage.id, ()))
+
+
+def _refuse_others(passages: Passages, texts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    for view, by_passage in texts.items():
+        ids = list(by_passage)
+        others = np.flatnonzero(~passages.contains(ids))
+        if len(others):
+            raise InputError(
+                f"there are texts of passage '{ids[others[0]]}' for the view '{view}', and it is not added",
+                expected="texts of passages that are added with them",
+            )
 
 
 def _tokens(

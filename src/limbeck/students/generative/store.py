@@ -32,7 +32,7 @@ from limbeck.students.generative.pseudo_queries import PseudoQueries, single_lin
 MANIFEST, TEXTS = "retriever.json", "texts"
 VERSION = 1
 #: Where a view's texts are.
-_TITLE, _BODY, _STORED = "title", "body", "stored"
+_TITLE, _BODY, STORED = "title", "body", "stored"
 
 
 class _Texts(Protocol):
@@ -59,7 +59,7 @@ class StoredView:
     @classmethod
     def of(cls, view: IdentifierView) -> StoredView:
         """The view as the store sees it."""
-        source = _TITLE if isinstance(view, TitleView) else _BODY if isinstance(view, BodyView) else _STORED
+        source = _TITLE if isinstance(view, TitleView) else _BODY if isinstance(view, BodyView) else STORED
         return cls(view.settings, source)
 
 
@@ -126,7 +126,7 @@ class PassageStore:
                 StoredView(ViewSettings(**view["settings"]), view["source"]) for view in manifest["views"]
             ]
             return cls(folder, views, manifest["vocabulary"], manifest["segments"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(
@@ -159,7 +159,7 @@ class PassageStore:
         shutil.rmtree(folder, ignore_errors=True)  # of a process that died before it was named
         with atomic_folder(folder) as staging:
             table = Passages.write(staging / "passages.arrow", passages)
-            stored = [place for place, view in enumerate(self.views) if view.source == _STORED]
+            stored = [place for place, view in enumerate(self.views) if view.source == STORED]
             for place in stored:
                 for view in views:
                     if view.settings.name == self.views[place].settings.name:
