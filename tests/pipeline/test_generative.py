@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limbeck.data import Rankings
+from limbeck.data import Judgements, Rankings
 from limbeck.data.dataset import open_dataset
 from limbeck.data.formats.qrels import read_qrels
 from limbeck.data.formats.trec import read_run, write_run
 from limbeck.errors import InputError
 from limbeck.evaluation import Results
 from limbeck.pipeline import Run, RunFolder, run_stages, stages_of
+from limbeck.pipeline.ranking import _lists, own_candidates, ranking_section
 from limbeck.recipes import Recipe, load_recipe, make_recipe
 from limbeck.students.generative.pseudo_queries import PseudoQueries
 from limbeck.students.generative.retriever import GenerativeRetriever
-from tests.pipeline.tiny_corpus import generative_content, run_recipe, tiny_recipe, write_corpus
+from tests.pipeline.tiny_corpus import Record, generative_content, run_recipe, tiny_recipe, write_corpus
 
 ALL = ["data", "mine", "teacher", "audit", "generate", "base", "own", "teach", "distil", "baseline", "index",
        "evaluate"]  # fmt: skip
@@ -111,6 +112,21 @@ def test_the_teacher_judges_what_the_base_found(finished: Path):
         assert ranked.passage_ids[: len(positives)] == positives
         assert len(ranked) <= len(positives) + 6
         assert set(taught.list_for(ranked.query_id).passage_ids) == set(ranked.passage_ids)
+
+
+def test_queries_with_lists_are_counted_once(finished: Path, corpus: Path, tiny_encoder_path: Path):
+    recipe = recipe_of(corpus, tiny_encoder_path, ranking={"draws": 2})
+    record = Record(recipe)
+    run = Run(recipe, RunFolder(finished), record)
+    found = open_dataset(finished / "data").judgements["train"]
+    asked = Rankings.open(finished / "own" / "train.arrow").query_ids
+    # Each has a second relevant passage that the teacher was not asked for, and lists by its first one.
+    scored = {query: set(own_candidates(run).list_for(query).passage_ids) for query in asked}
+    unscored = {query: next(f"p{at}" for at in range(60) if f"p{at}" not in scored[query]) for query in asked}
+    judgements = Judgements([*found.subset(asked), *((query, unscored[query], 1) for query in asked)])
+    lists = _lists(run, judgements, ranking_section(recipe), 0)
+    assert (len(lists), len(lists.unscored)) == (40, 20)
+    assert record.notes == ["20 training queries have lists"]
 
 
 def test_the_student_differs_from_its_base(finished: Path):

@@ -209,9 +209,10 @@ def _lists(run: Run, judgements: Judgements, ranking: Ranking, seed: int) -> Ran
             remedy="check that the training judgements name passages of the corpus, raise ranking.depth, or "
             "let mining.false_negative_share drop fewer negatives",
         )
-    lost = len(set(lists.without_negatives) | {query for query, _ in lists.unscored})
+    taught = {row.query_id for row in lists}  # each as often as it is drawn
+    lost = len((set(lists.without_negatives) | {query for query, _ in lists.unscored}) - taught)
     run.progress.note(
-        f"{len(lists):,} training queries have lists"
+        f"{len(taught):,} training queries have lists"
         + (f"; {lost:,} have none: no scored positive, or no negative" if lost else "")
     )
     return lists
