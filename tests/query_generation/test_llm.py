@@ -70,6 +70,19 @@ def test_a_chat_model_is_asked_in_its_template(chat):
     assert writer(chat).write(PASSAGES, 1)
 
 
+@pytest.mark.parametrize("name", ["model", "chat"])
+def test_special_tokens_in_a_passage_are_text(name, request):
+    asked = writer(request.getfixturevalue(name))
+    tokenizer = asked.model.tokenizer
+    end = tokenizer.eos_token
+    plain, spelt = asked._tokens("the cat"), asked._tokens(f"the {end} cat {end}{end}")
+    special = set(tokenizer.all_special_ids)
+    assert [token for token in spelt if token in special] == [token for token in plain if token in special]
+    assert tokenizer.decode(spelt) == tokenizer.decode(plain).replace("the cat", f"the {end} cat {end}{end}")
+    short = writer(asked.model, max_passage_length=3)
+    assert len(short._tokens(short._shortened(end * 9))) - len(short._tokens("")) <= 3
+
+
 def test_settings_tell_one_writer_from_another(model):
     assert writer(model).settings() == writer(model, batch_size=1).settings()
     assert writer(model).settings() != writer(model, max_query_length=7).settings()

@@ -17,7 +17,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
 from limbeck.errors import InputError
-from limbeck.query_generation.prompts import PROMPTS, check_prompt, filled, question_in
+from limbeck.query_generation.prompts import PLACEHOLDER, PROMPTS, check_prompt, filled, question_in
 from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
 from limbeck.students.generative.generator import padded, quiet
 from limbeck.students.generative.pseudo_queries import single_lines
@@ -73,6 +73,10 @@ class LLMWriter:
                 raise InputError(f"{name} is {value}", expected="a positive integer")
         self.model = model
         self.prompt = check_prompt(prompt)
+        self._template = self._in_chat() if model.tokenizer.chat_template else self.prompt
+        self._special = {
+            number for number, token in model.tokenizer.added_tokens_decoder.items() if token.special
+        }
         self.max_passage_length = max_passage_length
         self.max_query_length = max_query_length
         self.sampling = sampling or Sampling(top_k=50, top_p=0.95)
@@ -144,22 +148,35 @@ class LLMWriter:
         answers: list[str] = tokenizer.batch_decode(written[:, rows.shape[1] :], skip_special_tokens=True)
         return answers
 
-    def _tokens(self, passage: str) -> list[int]:
-        tokenizer, text = self.model.tokenizer, filled(self.prompt, passage)
-        if not tokenizer.chat_template:
-            return list(tokenizer(text).input_ids)
+    def _in_chat(self) -> str:
+        """The prompt in the tokenizer's chat template."""
         # Templates that know no thinking pass over the last argument.
-        chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}],
+        rendered: str = self.model.tokenizer.apply_chat_template(
+            [{"role": "user", "content": self.prompt}],
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=False,
         )
-        return list(tokenizer(chat, add_special_tokens=False).input_ids)
+        return check_prompt(rendered)
+
+    def _tokens(self, passage: str) -> list[int]:
+        """The prompt with a passage, in which special tokens are text: they would end the question there."""
+        tokenizer, text = self.model.tokenizer, filled(self._template, passage)
+        start = self._template.index(PLACEHOLDER)
+        encoded = tokenizer(text, add_special_tokens=not tokenizer.chat_template, return_offsets_mapping=True)
+        tokens: list[int] = []
+        for token, (first, end) in zip(encoded.input_ids, encoded.offset_mapping, strict=True):
+            if token in self._special and start <= first < end <= start + len(passage):
+                tokens += self._text_tokens(text[first:end]).input_ids
+            else:
+                tokens.append(token)
+        return tokens
+
+    def _text_tokens(self, text: str, **options: bool) -> Any:
+        return self.model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, **options)
 
     def _shortened(self, passage: str) -> str:
-        encoded = self.model.tokenizer(passage, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = encoded.offset_mapping
+        offsets = self._text_tokens(passage, return_offsets_mapping=True).offset_mapping
         if len(offsets) <= self.max_passage_length:
             return passage
         return passage[: offsets[self.max_passage_length - 1][1]]
