@@ -47,6 +47,12 @@ def make_trainer(work: Path, settings=None, callbacks=()) -> Trainer:
     )
 
 
+@pytest.mark.parametrize(("ratio", "steps"), [(0.0, 0), (0.1, 2), (0.5, 10), (1.0, 20)])
+def test_the_rate_rises_over_its_share_of_the_steps(tmp_path, ratio, steps):
+    arguments = TrainingArguments(**Settings(warmup_ratio=ratio).arguments("cpu", tmp_path))
+    assert arguments.get_warmup_steps(20) == steps
+
+
 def test_settings_become_arguments(tmp_path, monkeypatch):
     monkeypatch.setattr(trainers, "supports_bf16", lambda device: device == "cuda")
     plain = TrainerSettings(batch_size=8, learning_rate=1e-3, checkpoint_every=7, seed=5)

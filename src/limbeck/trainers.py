@@ -72,7 +72,8 @@ class TrainerSettings:
             "output_dir": str(work_dir),
             "per_device_train_batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
-            "warmup_steps": self.warmup_ratio,
+            # The library takes 1 for a number of steps, and what is below for a share of them.
+            "warmup_steps": min(self.warmup_ratio, math.nextafter(1.0, 0.0)),
             "weight_decay": self.weight_decay,
             "seed": self.seed,
             "data_seed": self.seed,
