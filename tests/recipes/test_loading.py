@@ -293,6 +293,10 @@ def test_what_is_wrong_is_said_before_any_work(folder: Path, text: str, message:
         ("{heads: 4, kind: generative}", r"unknown key 'student\.heads'"),
         ("generative", r"yaml: student: this is a section of the recipe"),
         ("{kind: generative, views: []}", r"student\.views: tuple should have at least 1 item"),
+        (
+            f"{{kind: generative, search: {{candidates: {10**30}}}}}",
+            r"yaml: student\.search: candidates is 1000.* too large for a whole number of 64 bits",
+        ),
         ("{kind: generative, views: [title]}", r"student\.views\.0: this is a section"),
         (
             "{kind: generative, ranking: {loss: list_net, published_margins: true}}",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 #: In the context of the validation: the folder from which the relative paths of a recipe count.
 ORIGIN = "origin"
@@ -74,6 +74,14 @@ class Section(BaseModel):
 
     later: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _numbers_of_64_bits(self) -> Self:
+        # What computes with them knows no others, and would say so after hours of work.
+        for name, value in self:
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise ValueError(f"{name} is {value}, too large for a whole number of 64 bits")
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:
