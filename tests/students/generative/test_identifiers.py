@@ -117,6 +117,7 @@ def test_pseudo_queries_from_files(tmp_path, world):
         ("d0\twho\nd0\t \n", ":2: the line has an empty passage id or question"),
         ("d0\twho\nnone\twhat\n", ":2: there is no passage 'none'"),
         ('{"id": "d0"}\n', ":1: there is no key 'text'"),
+        ('{"id": "d0", "text": "who \\ud83d"}\n', ":1: the question has half of a surrogate pair"),
     ],
 )
 def test_bad_files_of_pseudo_queries(tmp_path, world, text, problem):

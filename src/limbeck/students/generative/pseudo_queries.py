@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from limbeck.data import Judgements, Passages, Queries, Query
-from limbeck.data.formats.fields import columns, json_id, json_object, json_text
+from limbeck.data.formats.fields import columns, is_utf8, json_id, json_object, json_text
 from limbeck.errors import InputError
 from limbeck.files import Records, first_line
 
@@ -40,8 +40,8 @@ class PseudoQueries:
             passages: when given, every passage of the file must be one of them.
 
         Raises:
-            InputError: with file and line, for a line that is neither, an empty question, or an unknown
-                passage.
+            InputError: with file and line, for a line that is neither, an empty question, one with half of
+                a surrogate pair, or an unknown passage.
         """
         path = Path(path)
         parse = _json_row if first_line(path).lstrip().startswith("{") else _tsv_row
@@ -135,4 +135,6 @@ def _json_row(line: str) -> tuple[str, str]:
 def _checked(passage: str, text: str) -> tuple[str, str]:
     if not passage or not text.strip():
         raise InputError("the line has an empty passage id or question", expected="both")
+    if not is_utf8(text):
+        raise InputError("the question has half of a surrogate pair", expected="valid Unicode")
     return passage, text

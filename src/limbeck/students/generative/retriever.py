@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data import Passage, Passages, Query, RankedList
+from limbeck.data.formats.fields import is_utf8
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, Unigrams, View
@@ -339,7 +340,7 @@ class GenerativeRetriever:
         for query in queries:
             if not query.strip():
                 raise InputError("the question is empty", expected="some words to search for")
-            if any("\ud800" <= character <= "\udfff" for character in query):
+            if not is_utf8(query):
                 raise InputError("the question has half of a surrogate pair", expected="valid Unicode")
         settings = self.settings
         generated = generate(
