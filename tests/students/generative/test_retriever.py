@@ -13,6 +13,7 @@ from limbeck.errors import InputError
 from limbeck.students.generative.identifiers import BodyView, PseudoQueryView, TitleView
 from limbeck.students.generative.pseudo_queries import PseudoQueries
 from limbeck.students.generative.retriever import GenerativeRetriever, SearchSettings
+from limbeck.students.generative.store import PassageStore
 from limbeck.students.generative.targets import GenerationTargets
 from limbeck.students.generative.training import GenerationSettings, train_generator
 from tests.students.generative.worlds import NEW, ODD, PASSAGES, load_tiny
@@ -201,11 +202,26 @@ def test_bad_input(retriever, bart, tmp_path):
             GenerativeRetriever.open(folder, "cpu")
 
 
+def test_what_could_not_be_named_is_not_found_in_this_process_either(retriever, monkeypatch):
+    def full(_store):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PassageStore, "save", full)
+        with pytest.raises(OSError, match="no space"):
+            retriever.add(NEW[:1])
+    assert "new" not in ids(retriever, NEW[0].text)
+    assert len(retriever) == 7
+    assert retriever.add(NEW[:1]) == 1
+    assert "new" in ids(retriever, NEW[0].text)
+
+
 @pytest.mark.parametrize(
     ("texts", "problem"),
     [
         ({"pseudo-querys": {"new": ["who barks"]}}, "the view 'pseudo-querys'"),
         ({"title": {"new": ["king"]}}, "the view 'title'.*Expected: texts for pseudo-query"),
+        ({"pseudo-query": {"new": "who barks"}}, "are 'who barks'. Expected: a list of texts"),
         ({"pseudo-query": {"d0": ["who barks"]}}, "texts of passage 'd0' for the view 'pseudo-query'"),
     ],
 )

@@ -256,8 +256,9 @@ class GenerativeRetriever:
             except BaseException:
                 shutil.rmtree(segment.passages.path.parent, ignore_errors=True)
                 raise
-            self.store = self.store.extended(name, numbers.start)
-            self.store.save()
+            store = self.store.extended(name, numbers.start)
+            store.save()
+            self.store = store
         return len(numbers)
 
     def delete(self, passage_ids: Sequence[str]) -> None:
@@ -456,6 +457,12 @@ def _refuse_others(passages: Passages, texts: Mapping[str, Mapping[str, Sequence
             raise InputError(
                 f"there are texts of passage '{ids[others[0]]}' for the view '{view}', and it is not added",
                 expected="texts of passages that are added with them",
+            )
+        single = next((id_ for id_ in ids if isinstance(by_passage[id_], str)), None)
+        if single is not None:
+            raise InputError(
+                f"the texts of passage '{single}' for the view '{view}' are {by_passage[single]!r}",
+                expected="a list of texts",
             )
 
 
