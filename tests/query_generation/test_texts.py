@@ -18,6 +18,13 @@ def test_words_have_no_case_and_no_punctuation():
     assert count_words("…?!") == 0
 
 
+def test_marks_that_combine_are_part_of_their_word():
+    assert words("हिन्दी भाषा क्या है?") == ["हिन्दी", "भाषा", "क्या", "है"]
+    assert count_words("كَيْفَ حَالُك") == 2
+    assert plain("राम की किताब") != plain("राम का किताब")
+    assert words("กิน猫ば") == ["ก", "ิ", "น", "猫", "ば"]
+
+
 def test_similarity_by_hand():
     # " cat" has the runs " ca", "cat", "at "; " cats" has " ca", "cat", "ats", "ts ": 2 of 5 are shared.
     assert grams("cat") == {" ca", "cat", "at "}

@@ -27,6 +27,7 @@ import Stemmer
 from bm25s import stopwords
 
 from limbeck.errors import InputError
+from limbeck.letters import COMBINING_MARKS
 
 Tokenizer = Callable[[str], list[str]]
 """Turns a text into its tokens, in order, with repetitions."""
@@ -86,11 +87,7 @@ _STOP_WORDS = {
     "turkish": stopwords.STOPWORDS_TURKISH,
 }
 
-# `\w` leaves out combining marks, without which words of Hindi, Tamil or vocalised Arabic fall apart.
-_MARKS = "".join(
-    chr(code) for code in range(0x300, 0x1D00) if unicodedata.category(chr(code)) in {"Mn", "Mc"}
-)
-_WORD = re.compile(rf"[\w{_MARKS}]+")
+_WORD = re.compile(rf"[\w{COMBINING_MARKS}]+")
 # An acronym, a capitalised or lower-case word, or a number inside an identifier: HTTPServer2 = HTTP Server 2.
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # Han with its iteration marks, kana, Hangul: scripts that are written without spaces, or with few.

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from limbeck.errors import InputError
+from limbeck.letters import COMBINING_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 #: Characters of a run whose sets are compared.
 GRAM = 3
 #: A Chinese character or a Japanese or Thai letter stands for a word: no space tells where one ends.
-_WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
+_WORD = re.compile(
+    r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+    rf"|[^\W_](?:[^\W_]|[{COMBINING_MARKS}])*"
+)
 
 
 def words(text: str) -> list[str]:
