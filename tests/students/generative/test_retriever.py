@@ -116,6 +116,17 @@ def test_passages_come_and_go_without_training(retriever):
     assert ids(again) == ids(retriever)
 
 
+def test_many_small_changes_leave_few_parts_to_search(retriever):
+    for number in range(12):
+        retriever.add([Passage(f"n{number}", f"{NEW[0].text} {number}", NEW[0].title)])
+    assert retriever.index.part_count <= 4
+    retriever.delete([f"n{number}" for number in range(0, 12, 2)])
+    assert len(retriever) == 7 + 6
+    again = GenerativeRetriever.open(retriever.store.folder, "cpu", EVERY)
+    assert {f"n{number}" for number in range(1, 12, 2)} <= set(ids(again, NEW[0].text))
+    assert ids(again) == ids(retriever)
+
+
 def test_a_deleted_passage_can_come_back_with_another_text(retriever):
     retriever.delete(["d0"])
     assert "d0" not in ids(retriever)

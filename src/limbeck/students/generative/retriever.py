@@ -428,13 +428,18 @@ class GenerativeRetriever:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Keeps other writers out, sees what they have done, and mends what a dead one has left."""
+        """Keeps other writers out, sees what they have done, and mends what a dead one has left.
+
+        Joins the small parts of earlier changes first: a search visits every part, and a failure to join
+        leaves the change undone, not done and reported as failed.
+        """
         with locked(self.store.folder / LOCK, wait_s=self.index.wait_s):
             self.refresh()
             numbers = self.index.numbers
             orphans = numbers[~self.store.known(numbers)]
             if len(orphans):
                 self.index.delete(orphans.tolist())
+            self.index.merge(everything=False)
             yield
 
 
