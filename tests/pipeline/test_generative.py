@@ -159,28 +159,30 @@ def test_a_seed_of_the_ranking_keeps_the_base(copy: Path, corpus: Path, tiny_enc
     ]  # fmt: skip
 
 
-def test_training_queries_are_pseudo_queries_of_a_search_and_not_of_training(
+def test_training_queries_are_pseudo_queries_but_not_where_their_own_rankings_are_learnt(
     tmp_path: Path, corpus: Path, tiny_encoder_path: Path
 ):
     views = [{"kind": "body"}, TRAINING_QUERIES]
-    run_recipe(recipe_of(corpus, tiny_encoder_path, views=views), tmp_path / "run", until="own")
-    query = "train0"
+    recipe = recipe_of(corpus, tiny_encoder_path, views=views, ranking={"max_queries": 3})
+    run_recipe(recipe, tmp_path / "run", until="own")
+    ranked = Rankings.open(tmp_path / "run" / "own" / "train.arrow").query_ids
+    assert len(ranked) == 3
     judgements = read_qrels(corpus / "qrels" / "train.tsv")
-    passage_id = judgements.relevant(query)[0]
-    text = next(
-        json.loads(line)["text"]
-        for line in (corpus / "queries.jsonl").read_text().splitlines()
-        if json.loads(line)["_id"] == query
-    )
+    lines = map(json.loads, (corpus / "queries.jsonl").read_text().splitlines())
+    text_of = {line["_id"]: " ".join(line["text"].split()) for line in lines}
 
-    def texts(stage: str) -> list[str]:
+    def texts(stage: str, query: str) -> list[str]:
         store = GenerativeRetriever.open(tmp_path / "run" / stage / "retriever", "cpu").store
-        row = store.segments[0].passages.rows([passage_id])
+        row = store.segments[0].passages.rows(judgements.relevant(query)[:1])
         passage = next(iter(store.segments[0].passages.take(row)))
         return [one.text for one in store.texts(store.segments[0], passage)]
 
-    assert text in texts("base")
-    assert text not in texts("own")
+    asked = {text_of[query] for query in ranked}
+    other = next(query for query in judgements.query_ids if text_of[query] not in asked)
+    for query in (ranked[0], other):
+        assert text_of[query] in texts("base", query)
+    assert text_of[ranked[0]] not in texts("own", ranked[0])
+    assert text_of[other] in texts("own", other)
 
 
 def test_pseudo_queries_come_from_a_file(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):

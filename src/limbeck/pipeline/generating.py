@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -162,13 +163,19 @@ def build_index(run: Run, work: Path) -> None:
     _build(run, work / RETRIEVER, trained, run.dataset.passages)
 
 
-def build_for_training(run: Run, folder: Path) -> GenerativeRetriever:
-    """The base retriever over the passages as training must see them."""
-    return _build(run, folder, "generate", run.dataset.training_view, training=True)
+def build_for_training(run: Run, folder: Path, asked: Collection[str]) -> GenerativeRetriever:
+    """The base retriever over the passages as the training queries that it is asked must see them.
+
+    Args:
+        run: the run.
+        folder: where.
+        asked: the ids of these queries, which are pseudo-queries of no passage here.
+    """
+    return _build(run, folder, "generate", run.dataset.training_view, without=asked)
 
 
 def _build(
-    run: Run, folder: Path, stage: str, passages: Passages, *, training: bool = False
+    run: Run, folder: Path, stage: str, passages: Passages, *, without: Collection[str] = ()
 ) -> GenerativeRetriever:
     """Indexes passages for the generator that a stage has trained; what a killed attempt left goes."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -182,7 +189,7 @@ def _build(
             folder,
             generator,
             passages,
-            identifier_views(run, training=training),
+            identifier_views(run, without=without),
             search_settings(run.recipe),
         )
         advance(len(passages))

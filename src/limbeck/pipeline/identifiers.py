@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from limbeck.pipeline.candidates import training_queries
@@ -94,13 +95,13 @@ def view_settings(recipe: Recipe) -> list[object]:
     return [view.model_dump(exclude=unfiltered) for view in generative_student(recipe).views]
 
 
-def identifier_views(run: Run, *, training: bool = False) -> list[IdentifierView]:
+def identifier_views(run: Run, *, without: Collection[str] = ()) -> list[IdentifierView]:
     """The views of the recipe.
 
     Args:
         run: a run whose candidates are mined.
-        training: as the passages are to be seen while rankings are learnt: without the training queries,
-            each of which would find its passage by its own words.
+        without: training queries that are left out of the pseudo-queries, by their ids, and others with the
+            same words: each would find its passage by these.
     """
     made: list[IdentifierView] = []
     for view in generative_student(run.recipe).views:
@@ -109,18 +110,19 @@ def identifier_views(run: Run, *, training: bool = False) -> list[IdentifierView
         elif isinstance(view, BodyRecipe):
             made.append(BodyView(view.max_length, view.spans))
         else:
-            questions = _pseudo_queries(run, view, training=training)
+            questions = _pseudo_queries(run, view, without)
             made.append(PseudoQueryView(questions, view.max_length, view.learnt))
     return made
 
 
-def _pseudo_queries(run: Run, view: PseudoQueryRecipe, *, training: bool) -> PseudoQueries:
+def _pseudo_queries(run: Run, view: PseudoQueryRecipe, without: Collection[str]) -> PseudoQueries:
     found = []
     for source in view.sources:
         if isinstance(source, FileSource):
             found.append(PseudoQueries.read(source.path, passages=run.dataset.passages))
-        elif source.kind == "training-queries" and not training:
-            found.append(PseudoQueries.from_training(*training_queries(run)))
+        elif source.kind == "training-queries":
+            queries, judgements = training_queries(run)
+            found.append(PseudoQueries.from_training(queries, judgements, without=without))
         elif source.kind == "generated":
             stage = "sift-queries" if filters_queries(run.recipe) else "write-queries"
             found.append(PseudoQueries.open(run.folder / stage / WRITTEN))

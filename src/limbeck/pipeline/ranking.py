@@ -68,7 +68,7 @@ def find_own_candidates(run: Run, work: Path) -> None:
         found = read_run(runs["train"], queries=data.queries["train"], passages=data.training_view)
     else:
         if run.dataset.training_passages is not None or uses_training_queries(run.recipe):
-            retriever = build_for_training(run, work / RETRIEVER)
+            retriever = build_for_training(run, work / RETRIEVER, [query.id for query in queries])
         else:
             retriever = open_retriever(run, run.folder / "base" / RETRIEVER)
         most = max(len(judgements.relevant(query.id)) for query in queries)

@@ -245,6 +245,7 @@ _GENERATIVE = (
         settings=ranking.own_settings,
         work=ranking.find_own_candidates,
         checks=(preflight.check_device,),
+        revision=1,  # training queries whose rankings are not learnt are pseudo-queries here too
     ),
     Stage(
         "teach",

@@ -132,6 +132,8 @@ def test_pseudo_queries_from_training_and_on_disk(tmp_path, world):
     trained = PseudoQueries.from_training(world.queries, world.judgements)
     assert trained.of("d0") == ["cat dog"]
     assert trained.of("d1") == []
+    asked = next(query.id for query in world.queries if query.text == "cat dog")
+    assert PseudoQueries.from_training(world.queries, world.judgements, without=[asked]).of("d0") == []
     both = PseudoQueries.joined([PseudoQueries({"d0": ["first"], "d5": ["who rules"]}), trained])
     assert both.of("d0") == ["first", "cat dog"]
     both.write(tmp_path / "questions.arrow")

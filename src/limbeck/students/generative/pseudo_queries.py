@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from limbeck.data import Judgements, Passages, Queries, Query
@@ -55,17 +56,23 @@ class PseudoQueries:
         return cls(found)
 
     @classmethod
-    def from_training(cls, queries: Queries, judgements: Judgements) -> PseudoQueries:
+    def from_training(
+        cls, queries: Queries, judgements: Judgements, *, without: Collection[str] = ()
+    ) -> PseudoQueries:
         """Those training queries that a passage answers.
 
         Args:
             queries: of the training split; those of another would give its answers away.
             judgements: of the training split; grades of 1 or more count.
+            without: ids of queries that are left out, with all that have the same words.
         """
+        left_out = {_words(queries.text(query)) for query in without}
         found: dict[str, list[str]] = {}
         for query in judgements.query_ids:
-            for passage in judgements.relevant(query):
-                found.setdefault(passage, []).append(queries.text(query))
+            text = queries.text(query)
+            if _words(text) not in left_out:
+                for passage in judgements.relevant(query):
+                    found.setdefault(passage, []).append(text)
         return cls(found)
 
     @classmethod
@@ -120,6 +127,11 @@ def write_texts(path: str | os.PathLike[str], texts: Iterable[tuple[str, list[st
         InputError: there are none at all.
     """
     Queries.write(path, (Query(passage, "\n".join(lines)) for passage, lines in texts))
+
+
+def _words(text: str) -> str:
+    """A question as it is compared with another: in lower case, whatever stands between its words."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _tsv_row(line: str) -> tuple[str, str]:
