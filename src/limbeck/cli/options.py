@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from limbeck.errors import InputError
+from limbeck.letters import is_unicode
 
 RecipePath = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)
@@ -65,7 +66,7 @@ def require_utf8(text: str, what: str, *, line: int | None = None) -> None:
     Raises:
         InputError: it was written in another encoding.
     """
-    if any("\ud800" <= character <= "\udfff" for character in text):  # what bytes that are no text become
+    if not is_unicode(text):
         path = None if line is None else "standard input"
         raise InputError(f"{what} is not UTF-8", path=path, line=line, expected="text in UTF-8")
 

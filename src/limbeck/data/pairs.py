@@ -11,6 +11,7 @@ import pyarrow as pa
 from limbeck.data.arrow import FINGERPRINT, Fingerprint, open_arrow, read_last, schema_of, write_last
 from limbeck.errors import InputError
 from limbeck.files import Located, atomic_path
+from limbeck.letters import is_unicode
 
 if TYPE_CHECKING:
     import os
@@ -106,7 +107,7 @@ def _problem(pair: SentencePair, first: SentencePair) -> str | None:
     if not pair.text1.strip() or not pair.text2.strip():
         return f"{'text1' if not pair.text1.strip() else 'text2'} is empty"
     for name in _COLUMNS:
-        if not _is_unicode(str(getattr(pair, name))):
+        if not is_unicode(str(getattr(pair, name))):
             return f"{name} has half of a surrogate pair"
     if isinstance(first.label, str) != isinstance(pair.label, str):
         found = "a class" if isinstance(pair.label, str) else "a number"
@@ -114,12 +115,3 @@ def _problem(pair: SentencePair, first: SentencePair) -> str | None:
     if not isinstance(pair.label, str) and not math.isfinite(pair.label):
         return f"the label is {pair.label}"
     return None
-
-
-def _is_unicode(text: str) -> bool:
-    """JSON can escape what UTF-8 cannot hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

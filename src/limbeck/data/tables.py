@@ -28,6 +28,7 @@ from limbeck.data.arrow import (
 from limbeck.data.id_index import IdIndex, hash_ids
 from limbeck.errors import InputError
 from limbeck.files import Located, atomic_path
+from limbeck.letters import is_unicode
 
 if TYPE_CHECKING:
     import os
@@ -269,7 +270,7 @@ class _TableWriter(Generic[Row]):
                 self._refuse(
                     f"the {name} of {self._table.kind} {values[0]!r} is {value!r}", number, rows, "text"
                 )
-            if not _encodes(value):
+            if not is_unicode(value):
                 problem = f"the {name} of {self._table.kind} {values[0]!r} has half of a surrogate pair"
                 self._refuse(problem, number, rows, "valid Unicode")
         if not values[0]:
@@ -295,14 +296,6 @@ class _TableWriter(Generic[Row]):
         self._digest.update(columns)
         self._hashes.frombytes(hash_ids([values[0] for values in held]).tobytes())
         return pa.record_batch(columns, schema=self._schema)
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def index_path(path: Path) -> Path:

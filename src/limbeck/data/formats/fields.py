@@ -44,11 +44,6 @@ def json_text(record: dict[str, Any], key: str, *, optional: bool = False) -> st
     return value
 
 
-def is_utf8(text: str) -> bool:
-    """Whether a text can be written down: JSON can hold half of a surrogate pair, and UTF-8 cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def _required(record: dict[str, Any], key: str) -> Any:
     if key not in record:
         found = ", ".join(map(repr, record)) or "none"

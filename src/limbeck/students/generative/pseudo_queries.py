@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from limbeck.data import Judgements, Passages, Queries, Query
-from limbeck.data.formats.fields import columns, is_utf8, json_id, json_object, json_text
+from limbeck.data.formats.fields import columns, json_id, json_object, json_text
 from limbeck.errors import InputError
 from limbeck.files import Records, first_line
+from limbeck.letters import is_unicode
 
 
 class PseudoQueries:
@@ -147,6 +148,6 @@ def _json_row(line: str) -> tuple[str, str]:
 def _checked(passage: str, text: str) -> tuple[str, str]:
     if not passage or not text.strip():
         raise InputError("the line has an empty passage id or question", expected="both")
-    if not is_utf8(text):
+    if not is_unicode(text):
         raise InputError("the question has half of a surrogate pair", expected="valid Unicode")
     return passage, text

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data import Passage, Passages, Query, RankedList
-from limbeck.data.formats.fields import is_utf8
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, Unigrams, View
 from limbeck.indexes.fm_index.aggregation import CANDIDATES, MAX_OCCURRENCES, REPETITION
 from limbeck.indexes.fm_index.locking import locked
+from limbeck.letters import is_unicode
 from limbeck.students.generative.decoding import BEAMS, Generated, generate
 from limbeck.students.generative.generator import Generator
 from limbeck.students.generative.identifiers import IdentifierView, ViewSettings, view_settings
@@ -341,7 +341,7 @@ class GenerativeRetriever:
         for query in queries:
             if not query.strip():
                 raise InputError("the question is empty", expected="some words to search for")
-            if not is_utf8(query):
+            if not is_unicode(query):
                 raise InputError("the question has half of a surrogate pair", expected="valid Unicode")
         settings = self.settings
         generated = generate(
