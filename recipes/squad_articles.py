@@ -10,14 +10,15 @@ questions, and its held-out questions, whose paragraphs have training questions 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from limbeck.files import atomic_folder
+from limbeck.data import Judgements, Passages, RetrievalDataset, open_dataset
+from limbeck.data.dataset import PASSAGES_FILE
+from limbeck.data.formats.beir import import_beir, write_beir
+from limbeck.data.formats.staging import dataset_folder, write_split
+from limbeck.errors import InputError
 
 SPLITS = {"train": "train", "dev": "dev_seen", "test": "test_seen"}
 
@@ -31,51 +32,45 @@ def main() -> None:
     parser.add_argument("--articles", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-
-    if not (arguments.squad / "corpus.jsonl.gz").is_file():
-        parser.error(f"{arguments.squad}: there is no corpus.jsonl.gz here; name the folder of SQuAD")
     if arguments.out.exists():
         parser.error(f"{arguments.out} exists; name another folder, or remove it")
-    passages = list(_records(arguments.squad / "corpus.jsonl.gz"))
-    judgements = {name: _judgements(arguments.squad / "qrels" / f"{SPLITS[name]}.tsv") for name in SPLITS}
-    asked = {passage for _, passage, _ in judgements["train"]}
-    titles = sorted({passage["title"] for passage in passages if passage["_id"] in asked})
-    if not 1 <= arguments.articles <= len(titles):
-        parser.error(f"--articles {arguments.articles}: there are {len(titles)} with training questions")
-    drawn = set(random.Random(arguments.seed).sample(titles, arguments.articles))
-    kept = [passage for passage in passages if passage["title"] in drawn]
-    known = {passage["_id"] for passage in kept}
-
-    with atomic_folder(arguments.out) as staging:
-        (staging / "qrels").mkdir()
-        wanted = set()
-        for name, judged in judgements.items():
-            rows = [row for row in judged if row[1] in known]
-            wanted |= {query for query, _, _ in rows}
-            with (staging / "qrels" / f"{name}.tsv").open("w", encoding="utf-8") as file:
-                file.write("query-id\tcorpus-id\tscore\n")
-                file.writelines("\t".join(row) + "\n" for row in rows)
-            print(f"{name}: {len({row[0] for row in rows}):,} questions, {len(rows):,} judgements")
-        _write(staging / "corpus.jsonl", kept)
-        queries = _records(arguments.squad / "queries.jsonl.gz")
-        _write(staging / "queries.jsonl", [query for query in queries if query["_id"] in wanted])
-    print(f"{len(kept):,} passages of {len(drawn)} articles")
+    try:
+        with TemporaryDirectory() as scratch:
+            whole = import_beir(arguments.squad, Path(scratch) / "whole", splits=SPLITS)
+            drawn = some_articles(whole, arguments.articles, arguments.seed, Path(scratch) / "drawn")
+            write_beir(drawn, arguments.out)
+            for split, judged in drawn.judgements.items():
+                print(f"{split}: {len(judged.query_ids):,} questions, {len(judged):,} judgements")
+            print(f"{len(drawn.passages):,} passages of {arguments.articles} articles")
+    except InputError as error:
+        parser.exit(1, f"{error}\n")
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
+def some_articles(whole: RetrievalDataset, articles: int, seed: int, into: Path) -> RetrievalDataset:
+    """The data set of as many articles, written into a folder.
 
-
-def _judgements(path: Path) -> list[tuple[str, str, str]]:
-    with path.open(encoding="utf-8") as file:
-        next(file)
-        return [(query, passage, score) for query, passage, score in (line.split() for line in file)]
-
-
-def _write(path: Path, records: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    Raises:
+        InputError: a split is missing, or fewer articles have training questions.
+    """
+    if missing := sorted(set(SPLITS) - set(whole.splits)):
+        files = ", ".join(f"{SPLITS[split]}.tsv" for split in missing)
+        raise InputError(f"there is no {files}", expected="SQuAD with its seen splits")
+    asked = {passage for _, passage, _ in whole.judgements["train"]}
+    titles = sorted({passage.title for passage in whole.passages if passage.id in asked})
+    if not 1 <= articles <= len(titles):
+        raise InputError(
+            f"--articles {articles}: there are {len(titles)} with training questions",
+            expected=f"1 to {len(titles)}",
+        )
+    drawn = set(random.Random(seed).sample(titles, articles))
+    with dataset_folder(into) as staging:
+        kept = (passage for passage in whole.passages if passage.title in drawn)
+        passages = Passages.write(staging / PASSAGES_FILE, kept)
+        for split, judged in whole.judgements.items():
+            known = passages.contains([passage for _, passage, _ in judged])
+            rows = (row for row, keep in zip(judged, known, strict=True) if keep)
+            write_split(staging, split, whole.queries[split], Judgements(rows))
+    return open_dataset(into)
 
 
 if __name__ == "__main__":

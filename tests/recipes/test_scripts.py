@@ -55,8 +55,13 @@ def test_articles_are_drawn_whole_and_among_those_with_training_questions(squad:
     assert again.returncode == 2
     assert "exists" in again.stderr
     many = call("squad_articles.py", squad, tmp_path / "many", "--articles", 3)
+    assert many.returncode == 1
     assert "there are 2 with training questions" in many.stderr
     assert not (tmp_path / "many").exists()
+    (squad / "qrels" / "dev_seen.tsv").unlink()
+    unseen = call("squad_articles.py", squad, tmp_path / "unseen", "--articles", 1)
+    assert unseen.returncode == 1
+    assert unseen.stderr.startswith("there is no dev_seen.tsv")
 
 
 def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
