@@ -16,21 +16,26 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import BertWordPieceTokenizer
 from torch import manual_seed
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from limbeck.cli.progress import open_progress
 from limbeck.data import Judgements, Passage, Passages, Queries, Query
 from limbeck.data.formats.beir import beir_passages
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.pipeline.keys import key_of
+from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.query_generation.cloze import ClozeWriter, without_sentences
 from limbeck.students.dense.training import TrainingSettings, train_in_batch
 
 POSITIONS = 512
+HEAD = 64  # numbers of a vector that an attention head reads
+LEAST = {"vocabulary": 100, "layers": 1, "max_length": 8, "sentences": 1, "batch_size": 2, "seed": 0}
 
 
 def main() -> None:
@@ -49,8 +54,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="at its peak (5e-4)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if arguments.out.exists():
-        parser.error(f"{arguments.out} exists; name another folder, or remove it")
+    if problem := unusable(arguments):
+        parser.error(problem)
     try:
         passages = list(chain.from_iterable(beir_passages(path) for path in arguments.corpora))
         write_backbone(passages, arguments)
@@ -58,28 +63,54 @@ def main() -> None:
         parser.exit(1, f"{error}\n")
 
 
+def unusable(arguments: argparse.Namespace) -> str | None:
+    """What of the arguments cannot be."""
+    if arguments.out.exists():
+        return f"{arguments.out} exists; name another folder, or remove it"
+    if arguments.width < HEAD or arguments.width % HEAD:
+        return f"--width {arguments.width}: a multiple of {HEAD} is needed"
+    for name, least in LEAST.items():
+        value = getattr(arguments, name)
+        if not least <= value < float("inf"):
+            return f"--{name.replace('_', '-')} {value}: {least} or more is needed"
+    if arguments.max_length > POSITIONS:
+        return f"--max-length {arguments.max_length}: {POSITIONS} at most"
+    if not (arguments.epochs > 0 and 0 < arguments.learning_rate < 1):
+        return "--epochs has to be above 0, and --learning-rate between 0 and 1"
+    return None
+
+
 def write_backbone(passages: Sequence[Passage], arguments: argparse.Namespace) -> None:
     """Writes the encoder to `arguments.out`, whole or not at all."""
     work = arguments.out.with_name(f"{arguments.out.name}.training")
     work.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(arguments.out) as staging:
-        model = untrained(passages, arguments, work)
-        taken = ClozeWriter(min_words=8, seed=arguments.seed).write(passages, arguments.sentences)
-        asked = [
-            (f"{passage.id}/{number}", sentence, passage.id)
-            for passage, of_passage in zip(passages, taken, strict=True)
-            for number, sentence in enumerate(of_passage)
-        ]
-        left = (
-            Passage(passage.id, without_sentences(passage.text, set(of_passage)), passage.title)
-            for passage, of_passage in zip(passages, taken, strict=True)
+    taken = ClozeWriter(min_words=8, seed=arguments.seed).write(passages, arguments.sentences)
+    asked = [
+        (f"{passage.id}/{number}", sentence, passage.id)
+        for passage, of_passage in zip(passages, taken, strict=True)
+        for number, sentence in enumerate(of_passage)
+    ]
+    if not asked:
+        raise InputError(
+            f"none of {len(passages):,} passages has a sentence to ask for the rest of it",
+            expected="passages of two sentences or more, one of them of 8 words or more",
         )
-        print(f"{len(asked):,} sentences of {len(passages):,} passages, {len(model.tokenizer):,} pieces")
+    left = (
+        Passage(passage.id, without_sentences(passage.text, set(of_passage)), passage.title)
+        for passage, of_passage in zip(passages, taken, strict=True)
+    )
+    queries = Queries.write(work / "queries.arrow", (Query(query, text) for query, text, _ in asked))
+    rest = Passages.write(work / "passages.arrow", left)
+    # With other passages or other arguments it begins anew.
+    begun = work / key_of(vars(arguments) | {"out": None}, queries.fingerprint, rest.fingerprint)
+    model = untrained(passages, arguments, begun / "start")
+    print(f"{len(asked):,} sentences of {len(passages):,} passages, {len(model.tokenizer):,} pieces")
+    with open_progress(Console()) as progress:
         outcome = train_in_batch(
             model,
             Judgements([(query, passage, 1) for query, _, passage in asked]),
-            queries=Queries.write(work / "queries.arrow", (Query(query, text) for query, text, _ in asked)),
-            passages=Passages.write(work / "passages.arrow", left),
+            queries=queries,
+            passages=rest,
             settings=TrainingSettings(
                 epochs=arguments.epochs,
                 batch_size=arguments.batch_size,
@@ -87,38 +118,50 @@ def write_backbone(passages: Sequence[Passage], arguments: argparse.Namespace) -
                 seed=arguments.seed,
                 checkpoint_every=200,
             ),
-            # Another call with other arguments begins anew.
-            work_dir=work / key_of(vars(arguments) | {"out": None}),
+            work_dir=begun / "checkpoints",
+            callbacks=[TrainerProgress(progress, "finding the passages of sentences")],
         )
-        for line in outcome.curve:
-            if "loss" in line:
-                print(f"step {line['step']:.0f}: loss {line['loss']:.3f}")
+    if losses := [line["loss"] for line in outcome.curve if "loss" in line]:
+        print(f"the loss went from {losses[0]:.3f} to {losses[-1]:.3f} in {outcome.steps:,} steps")
+    with atomic_folder(arguments.out) as staging:
         model.save(str(staging), create_model_card=False)
     shutil.rmtree(work)
 
 
-def untrained(passages: Sequence[Passage], arguments: argparse.Namespace, work: Path) -> SentenceTransformer:
-    """An encoder with a vocabulary of the passages and random weights, with mean pooling."""
+def untrained(passages: Sequence[Passage], arguments: argparse.Namespace, start: Path) -> SentenceTransformer:
+    """An encoder with a vocabulary of the passages and random weights, with mean pooling; kept in `start`."""
+    if not start.exists():
+        with atomic_folder(start) as staging:
+            write_start(passages, arguments, staging)
+    module = Transformer(str(start), max_seq_length=arguments.max_length)
+    model = SentenceTransformer(modules=[module, Pooling(arguments.width)], device="cpu")
+    model.max_seq_length = arguments.max_length
+    return model
+
+
+def write_start(passages: Sequence[Passage], arguments: argparse.Namespace, folder: Path) -> None:
+    """Learns the vocabulary and draws the weights."""
     pieces = BertWordPieceTokenizer(lowercase=True)
     texts = (text for passage in passages for text in (passage.title, passage.text))
-    pieces.train_from_iterator(texts, vocab_size=arguments.vocabulary, show_progress=False)
+    # Half for letters: Chinese has thousands, of which the library would leave out all but a thousand.
+    pieces.train_from_iterator(
+        texts,
+        vocab_size=arguments.vocabulary,
+        limit_alphabet=arguments.vocabulary // 2,
+        show_progress=False,
+    )
     tokenizer = BertTokenizerFast(tokenizer_object=pieces._tokenizer, model_max_length=POSITIONS)
     manual_seed(arguments.seed)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=arguments.width,
         num_hidden_layers=arguments.layers,
-        num_attention_heads=arguments.width // 64,
+        num_attention_heads=arguments.width // HEAD,
         intermediate_size=4 * arguments.width,
         max_position_embeddings=POSITIONS,
     )
-    start = work / "start"
-    BertModel(config).save_pretrained(start)
-    tokenizer.save_pretrained(start)
-    module = Transformer(str(start), max_seq_length=arguments.max_length)
-    model = SentenceTransformer(modules=[module, Pooling(arguments.width)], device="cpu")
-    model.max_seq_length = arguments.max_length
-    return model
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,39 @@ def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
     assert "8 passages" in done.stdout
     assert SentenceTransformer(str(out)).encode(["遵守法律"]).shape == (1, 64)
     assert not list(tmp_path.glob("backbone.*"))
+    single = tmp_path / "single.jsonl"
+    single.write_text(json.dumps({"_id": "d0", "text": "One sentence that has no rest to ask for."}) + "\n")
+    alone = call("small_backbone.py", tmp_path / "other", single)
+    assert alone.returncode == 1
+    assert alone.stderr.startswith("none of 1 passages has a sentence")
     missing = call("small_backbone.py", tmp_path / "other", tmp_path / "none.jsonl")
     assert missing.returncode == 1
     assert "none.jsonl" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("--width", "100", "a multiple of 64"),
+        ("--layers", "0", "1 or more"),
+        ("--max-length", "513", "512 at most"),
+        ("--epochs", "nan", "above 0"),
+        ("--vocabulary", "9", "100 or more"),
+    ],
+)
+def test_a_small_backbone_refuses_what_cannot_be(
+    argument: str,
+    value: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    script = str(RECIPES / "small_backbone.py")
+    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "out"), "corpus.jsonl", argument, value])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(script, run_name="__main__")
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
