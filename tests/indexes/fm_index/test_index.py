@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from limbeck.errors import InputError
 from limbeck.indexes.fm_index import IdentifierIndex, Ragged
+from limbeck.indexes.fm_index.locking import locked
+from limbeck.indexes.fm_index.writer import MERGE_LOCK
 from tests.indexes.fm_index.brute_index import check_index
 
 VOCABULARY = 6
@@ -146,6 +148,18 @@ def test_the_cheap_merge_keeps_few_parts_and_leaves_large_ones(folder):
     assert index.merge(everything=False)  # more than a quarter of the large part is deleted
     assert not large & {path.name for path in folder.iterdir()}
     assert not index.merge(everything=False)
+
+
+def test_the_cheap_merge_waits_for_no_other(folder):
+    index = IdentifierIndex.build(folder, [[1, 2]], wait_s=0.0)
+    index.add([[3]])
+    with locked(folder / MERGE_LOCK, wait_s=0.0):
+        assert not index.merge(everything=False)
+        with pytest.raises(InputError, match="another process or thread has been changing this index"):
+            index.merge()
+    assert index.part_count == 2
+    assert index.merge(everything=False)
+    assert index.part_count == 1
 
 
 def test_part_tokens_bounds_the_parts(folder):

@@ -149,10 +149,12 @@ class IdentifierIndex:
 
         Args:
             everything: into as few parts as can be. Otherwise only the small parts at the end, and parts of
-                which much is deleted: the cheap way to keep a changing index fast (see `writer.plan`).
+                which much is deleted, and nothing while another merge works: the cheap way to keep a
+                changing index fast (see `writer.plan`).
 
         Raises:
-            InputError: another merge, or another writer at its end, works for longer than `wait_s`.
+            InputError: another writer at its end, or for `everything` another merge, works for longer than
+                `wait_s`.
         """
         merged = writer.merge(self.folder, everything=everything, wait_s=self.wait_s)
         self.refresh()

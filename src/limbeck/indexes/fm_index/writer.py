@@ -152,18 +152,27 @@ def merge(folder: Path, *, everything: bool, wait_s: float) -> bool:
     """Join parts and drop what is deleted; whether there was anything to do.
 
     Raises:
-        InputError: another merge, or another writer at the end, for longer than `wait_s`.
+        InputError: another writer at the end, or, if everything is to be joined, another merge, for longer
+            than `wait_s`.
     """
     Manifest.read(folder)  # before the lock file is made: this may be no index
-    with locked(folder / MERGE_LOCK, wait_s=wait_s):
-        merged = False
-        while True:
-            snapshot = open_snapshot(folder)
-            run = plan(snapshot.manifest, everything=everything)
-            if run is None:
-                return merged
-            _merge_run(snapshot, run, wait_s)
-            merged = True
+    lock = folder / MERGE_LOCK
+    if everything:
+        with locked(lock, wait_s=wait_s):
+            return _merge_runs(folder, everything=True, wait_s=wait_s)
+    with locked_if_free(lock) as free:  # upkeep: nobody need wait for another that is at it
+        return free and _merge_runs(folder, everything=False, wait_s=wait_s)
+
+
+def _merge_runs(folder: Path, *, everything: bool, wait_s: float) -> bool:
+    merged = False
+    while True:
+        snapshot = open_snapshot(folder)
+        run = plan(snapshot.manifest, everything=everything)
+        if run is None:
+            return merged
+        _merge_run(snapshot, run, wait_s)
+        merged = True
 
 
 def plan(manifest: Manifest, *, everything: bool) -> range | None:
