@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from limbeck.data import Passage
+from limbeck.errors import InputError
 from limbeck.query_generation.llm import LLMWriter
 from limbeck.query_generation.prompts import PROMPTS, check_prompt, filled, question_in
 from limbeck.query_generation.sampling import Sampling
@@ -68,6 +69,16 @@ def test_a_chat_model_is_asked_in_its_template(chat):
     )
     assert text == expected
     assert writer(chat).write(PASSAGES, 1)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [("{{ raise_exception('a system turn first') }}", "a system turn first"), ("nothing", "0 placeholders")],
+)
+def test_a_chat_template_that_cannot_hold_the_prompt(template, message, chat, monkeypatch):
+    monkeypatch.setattr(chat.tokenizer, "chat_template", template)
+    with pytest.raises(InputError, match=message):
+        writer(chat)
 
 
 @pytest.mark.parametrize("name", ["model", "chat"])

@@ -21,6 +21,7 @@ from limbeck.query_generation.prompts import PLACEHOLDER, PROMPTS, check_prompt,
 from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
 from limbeck.students.generative.generator import padded, quiet
 from limbeck.students.generative.pseudo_queries import single_lines
+from limbeck.teachers.llm.chat import in_chat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +45,8 @@ class LLMWriter:
         batch_size: passages that are read together.
 
     Raises:
-        InputError: a prompt without a place for the passage, a length or size that is not positive, or a
-            model that cannot read so much.
+        InputError: a prompt without a place for the passage, a length or size that is not positive, a
+            chat template that cannot hold the prompt, or a model that cannot read so much.
 
     Example:
         >>> writer = LLMWriter(load_language_model("Qwen/Qwen3-4B"))
@@ -73,7 +74,8 @@ class LLMWriter:
                 raise InputError(f"{name} is {value}", expected="a positive integer")
         self.model = model
         self.prompt = check_prompt(prompt)
-        self._template = self._in_chat() if model.tokenizer.chat_template else self.prompt
+        chats = model.tokenizer.chat_template is not None
+        self._template = check_prompt(in_chat(model.tokenizer, self.prompt)) if chats else self.prompt
         self._special = {
             number for number, token in model.tokenizer.added_tokens_decoder.items() if token.special
         }
@@ -147,17 +149,6 @@ class LLMWriter:
             )
         answers: list[str] = tokenizer.batch_decode(written[:, rows.shape[1] :], skip_special_tokens=True)
         return answers
-
-    def _in_chat(self) -> str:
-        """The prompt in the tokenizer's chat template."""
-        # Templates that know no thinking pass over the last argument.
-        rendered: str = self.model.tokenizer.apply_chat_template(
-            [{"role": "user", "content": self.prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-        return check_prompt(rendered)
 
     def _tokens(self, passage: str) -> list[int]:
         """The prompt with a passage, in which special tokens are text: they would end the question there."""

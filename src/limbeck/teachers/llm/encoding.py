@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from jinja2 import TemplateError
-
 from limbeck.errors import InputError
 from limbeck.teachers.base import shorten
+from limbeck.teachers.llm.chat import in_chat
 from limbeck.teachers.llm.prompts import PromptParts, split_template
 
 if TYPE_CHECKING:
@@ -117,21 +116,10 @@ class PromptEncoder:
 def _in_chat(tokenizer: Any, prompt: Prompt) -> PromptParts:
     """The prompt as a user's turn, up to where the assistant's answer begins."""
     try:
-        rendered = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt.template}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,  # read by the templates of models that reason before they answer
-        )
-    except TemplateError as error:  # such as one that wants a turn of the system's first
-        raise InputError(
-            f"the tokenizer's chat template cannot hold the prompt ({error})", remedy="set `chat: never`"
-        ) from error
-    try:
-        return split_template(rendered)
+        return split_template(in_chat(tokenizer, prompt.template))
     except InputError as error:
         raise InputError(
-            f"in the tokenizer's chat template, {error.problem}", remedy="set `chat: never`"
+            f"with the tokenizer's chat template, {error.problem}", remedy="set `chat: never`"
         ) from error
 
 
