@@ -139,6 +139,12 @@ class BaselineTraining(Section):
     warmup_ratio: Fraction = 0.1
 
 
+class PairBaselineTraining(Section):
+    """How the backbone is fine-tuned on the labels of pairs: as long as the student, at a rate of its own."""
+
+    learning_rate: float | None = Field(None, gt=0, description="At its peak; null takes the student's.")
+
+
 class IndexRecipe(Section):
     """The student's index."""
 

@@ -16,6 +16,7 @@ from limbeck.recipes.dense import (
     IndexRecipe,
     ListLossRecipe,
     Loss,
+    PairBaselineTraining,
     Training,
 )
 from limbeck.recipes.generative import GenerativeStudentRecipe
@@ -77,6 +78,7 @@ class Recipe(Section):
     pair_loss: PairLossRecipe = PairLossRecipe()
     training: Training = Training()
     baseline: BaselineTraining = BaselineTraining()
+    pair_baseline: PairBaselineTraining = PairBaselineTraining()
     index: IndexRecipe = IndexRecipe()
     evaluation: Evaluation = Evaluation()
 
@@ -84,6 +86,11 @@ class Recipe(Section):
     def training_seed(self) -> int:
         """The seed of a dense student, and of the fine-tuned backbone that it is compared with."""
         return self.seed if self.training.seed is None else self.training.seed
+
+    @property
+    def pair_baseline_rate(self) -> float:
+        """The learning rate of the backbone that is fine-tuned on the labels of pairs."""
+        return self.pair_baseline.learning_rate or self.training.learning_rate
 
     @property
     def content(self) -> dict[str, Any]:

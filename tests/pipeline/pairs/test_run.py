@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from limbeck.cli.opening import open_retriever
 from limbeck.errors import InputError
@@ -73,6 +74,25 @@ def test_other_neighbours_leave_the_teacher_and_the_competitor_as_they_are(
     changed = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs, neighbours=1)})
     record = run_recipe(changed, folder, anyway=True)
     assert record.done == ["pair-mine", "pair-teach", "distil", "pair-evaluate"]
+
+
+def test_the_competitor_has_a_rate_of_its_own(
+    pairs: Path, tiny_encoder_path: Path, finished_pairs: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(finished_pairs, tmp_path / "run"))
+    rate = pair_recipe(pairs, tiny_encoder_path).pair_baseline_rate
+    same = pair_recipe(pairs, tiny_encoder_path, pair_baseline={"learning_rate": rate})
+    assert not run_recipe(same, folder).done
+
+    def moved() -> float:
+        start = SentenceTransformer(str(tiny_encoder_path)).state_dict()
+        end = SentenceTransformer(str(folder / "pair-baseline" / "model")).state_dict()
+        return sum(float((end[name] - start[name]).abs().sum()) for name in start)
+
+    before = moved()
+    slow = pair_recipe(pairs, tiny_encoder_path, pair_baseline={"learning_rate": rate / 100})
+    assert run_recipe(slow, folder, anyway=True).done == ["pair-baseline", "pair-evaluate"]
+    assert moved() < before / 10
 
 
 def test_a_student_imitates_the_features_of_a_cross_encoder(

@@ -89,7 +89,7 @@ def baseline_settings(recipe: Recipe) -> object:
     training = recipe.training
     budget = training.model_dump(exclude={"hard_negatives", "cosine_weight", "head_learning_rate", "seed"})
     return [
-        budget,
+        budget | {"learning_rate": recipe.pair_baseline_rate},
         labelled_settings(recipe),
         backbone_settings(recipe),
         recipe.training_seed,
@@ -101,9 +101,10 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
     recipe = run.recipe
     model = start_backbone(recipe)
     sets = {name: labelled_pairs(run, name) for name in recipe.pairs}
-    options = recipe.training.model_dump(
+    budget = recipe.training.model_dump(
         exclude={"hard_negatives", "cosine_weight", "task_temperature", "seed"}
     )
+    options = budget | {"learning_rate": recipe.pair_baseline_rate}
     outcome = fine_tune_on_labels(
         model,
         sets,
@@ -112,6 +113,6 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
         temperature=recipe.training.task_temperature,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone on the labels")],
     )
-    require_finite(model, "training.learning_rate")
+    require_finite(model, "pair_baseline.learning_rate")
     model.save(str(work / MODEL), create_model_card=False)
     write_json(work / "curve.json", outcome.curve)
