@@ -54,6 +54,7 @@ _FIRST = (
         work=sifting.sift,
         checks=(preflight.check_device, preflight.check_language, preflight.check_filter),
         asking=Asking(sifting.filters_by_server, ("invent",), sifting.count_sifted),
+        revision=1,  # words keep their combining marks
     ),
     Stage(
         "mine",
@@ -220,6 +221,7 @@ _GENERATIVE = (
         work=query_writing.sift_queries,
         checks=(preflight.check_device, preflight.check_language, preflight.check_query_filter),
         asking=Asking(query_writing.filters_by_server, ("mine",), query_writing.count_sifted),
+        revision=1,  # words keep their combining marks
     ),
     Stage(
         "generate",
