@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.batching import default_tokens, narrowed, token_batches
+from limbeck.batching import default_tokens, narrowed, padded, token_batches
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=30)
 
@@ -50,3 +50,8 @@ def test_narrowing_cuts_padding_alone(side, lengths, tokens):
 
 def test_a_gpu_gets_larger_batches_than_a_cpu():
     assert default_tokens(torch.device("cuda")) > default_tokens(torch.device("cpu"))
+
+
+def test_rows_are_filled_up_at_one_side():
+    assert padded([[5, 6], [7], []], 9).tolist() == [[5, 6], [7, 9], [9, 9]]
+    assert padded([[5, 6], [7], []], 9, left=True).tolist() == [[5, 6], [9, 7], [9, 9]]

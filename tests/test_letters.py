@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from limbeck.letters import COMBINING_MARKS, is_unicode
+from limbeck.letters import COMBINING_MARKS, is_unicode, single_lines
 
 
 def test_marks_of_scripts_belong_to_their_words():
@@ -20,3 +20,7 @@ def test_marks_of_scripts_belong_to_their_words():
 )
 def test_halves_of_surrogate_pairs_are_no_unicode(text: str, sound: bool):
     assert is_unicode(text) is sound
+
+
+def test_single_lines_of_texts_that_differ():
+    assert single_lines([" who\n\tbarks ", "", " \n", "who barks", "Who barks"]) == ["who barks", "Who barks"]

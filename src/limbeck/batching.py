@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from numpy.typing import ArrayLike, NDArray
@@ -80,3 +80,19 @@ def narrowed(
                 for name, value in features.items()
             },
         )
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> torch.Tensor:
+    """Rows of different lengths as one tensor (rows, longest), int64, filled up at one side.
+
+    Example:
+        >>> padded([[5, 6], [7]], 0, left=True).tolist()
+        [[5, 6], [0, 7]]
+    """
+    import torch  # noqa: PLC0415  # takes seconds
+
+    width = max(map(len, rows))
+    filled = np.full((len(rows), width), fill, np.int64)
+    for place, row in enumerate(rows):
+        filled[place, width - len(row) if left else 0 :][: len(row)] = row
+    return torch.from_numpy(filled)

@@ -6,6 +6,7 @@ torch and sentence-transformers are imported when a function needs them, so that
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from limbeck.hardware import supports_bf16
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     import torch
@@ -31,6 +32,22 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     import torch  # noqa: PLC0415
 
     return torch.autocast(device.type, torch.bfloat16, enabled=supports_bf16(device.type))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the bars and reports of `transformers` off the screen; errors still are raised."""
+    from transformers.utils import logging  # noqa: PLC0415
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_encoder(model: SentenceTransformer | str | os.PathLike[str]) -> SentenceTransformer:

@@ -1,8 +1,9 @@
-"""What text needs beyond the standard library: combining marks in patterns of words, and what Unicode is."""
+"""What text needs beyond the standard library: letters of all scripts in patterns, Unicode, single lines."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 #: `\w` leaves out combining marks, without which words of Hindi, Tamil or vocalised Arabic fall apart.
 COMBINING_MARKS = "".join(
@@ -21,3 +22,12 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def single_lines(texts: Iterable[str]) -> list[str]:
+    r"""Texts with white space made single spaces; empty and repeated ones are left out.
+
+    >>> single_lines(["who\n barks", " ", "who barks"])
+    ['who barks']
+    """
+    return list(dict.fromkeys(filter(None, (" ".join(text.split()) for text in texts))))

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
+from limbeck.batching import padded
+from limbeck.encoders import quiet
 from limbeck.errors import InputError
+from limbeck.letters import single_lines
 from limbeck.query_generation.prompts import PLACEHOLDER, PROMPTS, check_prompt, filled, question_in
 from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
-from limbeck.students.generative.generator import padded, quiet
-from limbeck.students.generative.pseudo_queries import single_lines
 from limbeck.teachers.llm.chat import in_chat
 
 if TYPE_CHECKING:

@@ -23,14 +23,15 @@ from transformers import GenerationConfig, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from limbeck.backbones import DEFAULT_BACKBONE
+from limbeck.batching import padded
 from limbeck.data import Passage
-from limbeck.encoders import weights_digest
+from limbeck.encoders import quiet, weights_digest
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder, require_folder
+from limbeck.letters import single_lines
 from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
-from limbeck.students.generative.generator import IGNORED, padded, quiet
+from limbeck.students.generative.generator import IGNORED
 from limbeck.students.generative.model import load_parts
-from limbeck.students.generative.pseudo_queries import single_lines
 from limbeck.students.generative.seq2seq import decoder_start
 from limbeck.students.generative.vocabulary import Vocabulary
 

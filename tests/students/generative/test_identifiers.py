@@ -144,6 +144,12 @@ def test_pseudo_queries_from_training_and_on_disk(tmp_path, world):
     assert len(opened) == len(both) == 5
 
 
+def test_a_question_left_out_takes_no_other_in_hindi_along(tmp_path):
+    queries = Queries.write(tmp_path / "q.arrow", [Query("q0", "काम क्या है"), Query("q1", "कम क्या है ?")])
+    asked = Judgements([("q0", "d0", 1), ("q1", "d0", 1)])
+    assert PseudoQueries.from_training(queries, asked, without=["q0"]).of("d0") == ["कम क्या है ?"]
+
+
 @pytest.fixture
 def vocabulary():
     made = Vocabulary(tiny_tokenizer())

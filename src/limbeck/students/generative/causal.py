@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limbeck.students.generative.generator import IGNORED, SavedGenerator, next_log_probabilities, padded
+from limbeck.batching import padded
+from limbeck.students.generative.generator import IGNORED, SavedGenerator, next_log_probabilities
 
 
 @dataclass(slots=True)

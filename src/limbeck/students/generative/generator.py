@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.utils import logging
 
+from limbeck.encoders import quiet
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 from limbeck.students.generative.vocabulary import Vocabulary
@@ -164,20 +163,6 @@ def readable_tokens(part: Any) -> int | None:
     return positions - max(reserved, default=0)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the library's bars and reports off the screen; errors still are raised."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 def next_log_probabilities(logits: Tensor) -> Tensor:
     """The last position's log-probabilities.
 
@@ -188,15 +173,6 @@ def next_log_probabilities(logits: Tensor) -> Tensor:
         (rows, vocabulary), float32.
     """
     return torch.log_softmax(logits[:, -1].float(), dim=-1)
-
-
-def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> Tensor:
-    """Rows of different lengths as one tensor (rows, longest), int64, filled up at one side."""
-    width = max(map(len, rows))
-    filled = np.full((len(rows), width), fill, np.int64)
-    for place, row in enumerate(rows):
-        filled[place, width - len(row) if left else 0 :][: len(row)] = row
-    return torch.from_numpy(filled)
 
 
 def log_probabilities(

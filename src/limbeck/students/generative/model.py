@@ -22,9 +22,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from limbeck.backbones import DEFAULT_BACKBONE, locate_backbone
+from limbeck.encoders import quiet
 from limbeck.errors import InputError
 from limbeck.students.generative.causal import CausalGenerator
-from limbeck.students.generative.generator import SETTINGS, VERSION, SavedGenerator, quiet
+from limbeck.students.generative.generator import SETTINGS, VERSION, SavedGenerator
 from limbeck.students.generative.seq2seq import Seq2SeqGenerator, drop_pooler, widen
 from limbeck.students.generative.vocabulary import Vocabulary
 

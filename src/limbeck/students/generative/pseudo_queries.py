@@ -11,7 +11,9 @@ from limbeck.data import Judgements, Passages, Queries, Query
 from limbeck.data.formats.fields import columns, json_id, json_object, json_text
 from limbeck.errors import InputError
 from limbeck.files import Records, first_line
-from limbeck.letters import is_unicode
+from limbeck.letters import COMBINING_MARKS, is_unicode, single_lines
+
+_WORD = re.compile(rf"[\w{COMBINING_MARKS}]+")
 
 
 class PseudoQueries:
@@ -116,11 +118,6 @@ class PseudoQueries:
         return len(self._questions) if self._table is None else len(self._table)
 
 
-def single_lines(texts: Iterable[str]) -> list[str]:
-    """Texts with white space made single spaces; empty and repeated ones are left out."""
-    return list(dict.fromkeys(filter(None, (" ".join(text.split()) for text in texts))))
-
-
 def write_texts(path: str | os.PathLike[str], texts: Iterable[tuple[str, list[str]]]) -> None:
     """Write texts by passage id, one passage after another, as `PseudoQueries.open` reads them.
 
@@ -132,7 +129,7 @@ def write_texts(path: str | os.PathLike[str], texts: Iterable[tuple[str, list[st
 
 def _words(text: str) -> str:
     """A question as it is compared with another: in lower case, whatever stands between its words."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(_WORD.findall(text.casefold()))
 
 
 def _tsv_row(line: str) -> tuple[str, str]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from limbeck.students.generative.generator import IGNORED, SavedGenerator, next_log_probabilities, padded
+from limbeck.batching import padded
+from limbeck.students.generative.generator import IGNORED, SavedGenerator, next_log_probabilities
 from limbeck.students.generative.vocabulary import Vocabulary
 
 

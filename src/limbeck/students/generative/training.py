@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainerCallback
 
+from limbeck.encoders import quiet
 from limbeck.errors import InputError
-from limbeck.students.generative.generator import IGNORED, Generator, quiet
+from limbeck.students.generative.generator import IGNORED, Generator
 from limbeck.students.generative.targets import Example
 from limbeck.trainers import EpochSettings, TrainingOutcome, run_trainer
 

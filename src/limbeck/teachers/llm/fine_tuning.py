@@ -28,7 +28,7 @@ from limbeck.teachers.fine_tuning import draw_lists
 from limbeck.teachers.llm.answers import answer_tokens, yes_minus_no
 from limbeck.teachers.llm.encoding import Chat, PromptEncoder
 from limbeck.teachers.llm.loading import load_language_model, require_peft
-from limbeck.teachers.llm.prefix import AnswerHead, answering, last_logits, padded
+from limbeck.teachers.llm.prefix import AnswerHead, answering, last_logits, padded_right
 from limbeck.teachers.llm.teacher import MAX_LENGTH, require_context
 from limbeck.trainers import TrainerSettings, forget_other_runs, remove_checkpoints, run_trainer
 
@@ -223,7 +223,7 @@ class _Collator:
     def __call__(self, pairs: Sequence[LabelledPair]) -> dict[str, Tensor]:
         encoded = self._encoder.encode([(pair.query, pair.passage) for pair in pairs])
         whole = [[*prefix, *suffix] for prefix, suffix in encoded]
-        ids, lengths = padded(whole, self._pad_id, torch.device("cpu"))
+        ids, lengths = padded_right(whole, self._pad_id, torch.device("cpu"))
         return {"ids": ids, "lengths": lengths, "labels": torch.tensor([pair.label for pair in pairs])}
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
+from limbeck.batching import padded
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,13 +82,12 @@ def answering(model: Any, token_ids: Sequence[int]) -> Iterator[AnswerHead]:
         model.set_output_embeddings(head)
 
 
-def padded(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def padded_right(
+    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Token ids (sequences, longest), padded on the right, and their lengths (sequences,)."""
     lengths = torch.tensor([len(ids) for ids in sequences], device=device)
-    ids = torch.full((len(sequences), int(lengths.max())), pad_id, device=device)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(list(sequence), device=device)
-    return ids, lengths
+    return padded(sequences, pad_id).to(device), lengths
 
 
 def last_logits(

@@ -12,7 +12,7 @@ from limbeck.teachers.base import check_scores
 from limbeck.teachers.llm.answers import answer_tokens, yes_minus_no
 from limbeck.teachers.llm.encoding import Chat, PromptEncoder
 from limbeck.teachers.llm.loading import LanguageModel, load_language_model
-from limbeck.teachers.llm.prefix import AnswerHead, answering, last_logits, padded, prefix_cache
+from limbeck.teachers.llm.prefix import AnswerHead, answering, last_logits, padded_right, prefix_cache
 from limbeck.teachers.llm.prompts import PROMPTS, Prompt
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ class LLMTeacher:
                 continue
             cache = prefix_cache(model, head, prefix, device)
             for batch in self._batches(rows, [len(suffix) for _, suffix in encoded]):
-                ids, lengths = padded([encoded[row][1] for row in batch], self._pad_id, device)
+                ids, lengths = padded_right([encoded[row][1] for row in batch], self._pad_id, device)
                 yield batch, last_logits(model, head, ids, lengths, cache)
         for batch in self._batches(alone, [len(prefix) + len(suffix) for prefix, suffix in encoded]):
             whole = [[*encoded[row][0], *encoded[row][1]] for row in batch]
-            yield batch, last_logits(model, head, *padded(whole, self._pad_id, device))
+            yield batch, last_logits(model, head, *padded_right(whole, self._pad_id, device))
 
     def _batches(self, rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
         """The longest first: what does not fit into memory shows at once."""

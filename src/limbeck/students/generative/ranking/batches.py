@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limbeck.batching import padded
 from limbeck.data import Queries
 from limbeck.errors import InputError
-from limbeck.students.generative.generator import IGNORED, Generator, padded
+from limbeck.students.generative.generator import IGNORED, Generator
 from limbeck.students.generative.ranking.lists import QueryLists
 from limbeck.students.generative.ranking.matches import UNIGRAM, Matches
 from limbeck.students.generative.ranking.passage_scores import (
