@@ -297,6 +297,7 @@ def test_what_is_wrong_is_said_before_any_work(folder: Path, text: str, message:
             f"{{kind: generative, search: {{candidates: {10**30}}}}}",
             r"yaml: student\.search: candidates is 1000.* too large for a whole number of 64 bits",
         ),
+        ("{kind: generative, search: {beams: true}}", r"student\.search: beams is true, which is no number"),
         ("{kind: generative, views: [title]}", r"student\.views\.0: this is a section"),
         (
             "{kind: generative, ranking: {loss: list_net, published_margins: true}}",

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 #: In the context of the validation: the folder from which the relative paths of a recipe count.
 ORIGIN = "origin"
@@ -45,6 +52,11 @@ def _model(name: str, info: ValidationInfo) -> str:
     return name
 
 
+def _kinds(annotation: Any) -> set[Any]:
+    """The types of a field, those of a union one by one, without what is annotated to them."""
+    return {getattr(kind, "__origin__", kind) for kind in (annotation, *get_args(annotation))}
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 File = Annotated[Path, AfterValidator(_file)]
 Folder = Annotated[Path, AfterValidator(_folder)]
@@ -74,6 +86,17 @@ class Section(BaseModel):
 
     later: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truths_are_no_numbers(cls, content: Any) -> Any:
+        # Python takes true for 1, which in a recipe is a slip.
+        for name, value in content.items() if isinstance(content, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields:
+                kinds = _kinds(cls.model_fields[name].annotation)
+                if kinds & {int, float} and bool not in kinds:
+                    raise ValueError(f"{name} is {str(value).lower()}, which is no number")
+        return content
 
     @model_validator(mode="after")
     def _numbers_of_64_bits(self) -> Self:

@@ -130,7 +130,7 @@ class Ranking(GeneratorTraining):
 class SearchRecipe(Section):
     """How identifiers are generated for a question, and passages found by them."""
 
-    beams: int = Field(15, ge=1, description="Of each view.")
+    beams: int = Field(15, ge=1, le=4096, description="Of each view.")
     unigrams: int = Field(1000, ge=0, description="Single tokens that take part; 0 leaves them out.")
     repetition: Fraction = Field(0.8, description="Part of a weight that tokens covered before take away.")
     max_occurrences: int = Field(1500, ge=1, description="An identifier with more names no candidates.")
