@@ -209,6 +209,7 @@ def test_what_a_recipe_may_not_ask(tmp_path, tiny_encoder_path):
         ({"min_probability": 0.5}, "the score of late-interaction is none"),
         ({"teacher": None, "min_probability": 0.5}, "the score of no teacher is none"),
         ({"min_words": 65}, "filter.max_words is 64, less than filter.min_words, 65"),
+        ({"depth": 2}, "filter.rank is 3, above filter.depth, 2"),
     ):
         with pytest.raises(InputError, match=match):
             dense(tmp_path, tiny_encoder_path, filter=filter_)

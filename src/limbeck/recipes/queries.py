@@ -135,6 +135,15 @@ class QueryFilter(Section):
         return self
 
     @model_validator(mode="after")
+    def _rank_among_candidates(self) -> Self:
+        if self.rank > self.depth:
+            raise ValueError(
+                f"filter.rank is {self.rank}, above filter.depth, {self.depth}: no question would be "
+                "dropped; to ask no ranker set filter.teacher to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _given_teacher(self) -> Self:
         teacher = self.teacher
         if teacher is not None and teacher.kind == "run":
