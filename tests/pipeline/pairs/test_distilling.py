@@ -27,6 +27,6 @@ def test_a_competitor_that_diverged_is_not_kept(
     monkeypatch.setattr(distilling, "fine_tune_on_labels", diverge)
     work = tmp_path / "work"
     work.mkdir()
-    with pytest.raises(InputError, match=r"diverged.*lower training\.learning_rate"):
+    with pytest.raises(InputError, match=r"diverged.*lower pair_baseline\.learning_rate"):
         distilling.fine_tune_baseline(Run(recipe, RunFolder(tmp_path / "run")), work)
     assert not list(work.iterdir())
