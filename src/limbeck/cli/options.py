@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from limbeck.errors import InputError
-from limbeck.letters import is_unicode
+from limbeck.texts import is_unicode
 
 RecipePath = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from limbeck.data.arrow import FINGERPRINT, Fingerprint, open_arrow, read_last, schema_of, write_last
 from limbeck.errors import InputError
 from limbeck.files import Located, atomic_path
-from limbeck.letters import is_unicode
+from limbeck.texts import is_unicode
 
 if TYPE_CHECKING:
     import os

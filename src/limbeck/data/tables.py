@@ -28,7 +28,7 @@ from limbeck.data.arrow import (
 from limbeck.data.id_index import IdIndex, hash_ids
 from limbeck.errors import InputError
 from limbeck.files import Located, atomic_path
-from limbeck.letters import is_unicode
+from limbeck.texts import is_unicode
 
 if TYPE_CHECKING:
     import os

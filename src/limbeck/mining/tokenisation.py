@@ -27,7 +27,7 @@ import Stemmer
 from bm25s import stopwords
 
 from limbeck.errors import InputError
-from limbeck.letters import COMBINING_MARKS
+from limbeck.texts import COMBINING_MARKS
 
 Tokenizer = Callable[[str], list[str]]
 """Turns a text into its tokens, in order, with repetitions."""

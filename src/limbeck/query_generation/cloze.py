@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import InputError
-from limbeck.query_generation.texts import count_words
+from limbeck.texts import count_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from limbeck.data import RankedList, Rankings
-from limbeck.query_generation.texts import count_words, plain, similar_pairs, similarity
+from limbeck.query_generation.near_duplicates import similar_pairs, similarity
 from limbeck.teachers.base import probabilities
+from limbeck.texts import count_words, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

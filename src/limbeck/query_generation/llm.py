@@ -19,10 +19,10 @@ from transformers import GenerationConfig, LogitsProcessorList
 from limbeck.batching import padded
 from limbeck.encoders import quiet
 from limbeck.errors import InputError
-from limbeck.letters import single_lines
 from limbeck.query_generation.prompts import PLACEHOLDER, PROMPTS, check_prompt, filled, question_in
 from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
 from limbeck.teachers.llm.chat import in_chat
+from limbeck.texts import single_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

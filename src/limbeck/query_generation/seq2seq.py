@@ -28,12 +28,12 @@ from limbeck.data import Passage
 from limbeck.encoders import quiet, weights_digest
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder, require_folder
-from limbeck.letters import single_lines
 from limbeck.query_generation.sampling import Draw, Sampling, gumbel_noise
 from limbeck.students.generative.generator import IGNORED
 from limbeck.students.generative.model import load_parts
 from limbeck.students.generative.seq2seq import decoder_start
 from limbeck.students.generative.vocabulary import Vocabulary
+from limbeck.texts import single_lines
 
 SETTINGS = "query_generator.json"
 VERSION = 1

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.data.formats.fields import json_object
 from limbeck.errors import InputError
-from limbeck.letters import single_lines
 from limbeck.query_generation.prompts import PROMPTS, check_prompt, filled, question_in
 from limbeck.servers import Answer, Cost, Request, TokenCounter
 from limbeck.servers.tokens import TEMPLATE_TOKENS
+from limbeck.texts import single_lines
 
 if TYPE_CHECKING:
     import os

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,9 +10,7 @@ from limbeck.data import Judgements, Passages, Queries, Query
 from limbeck.data.formats.fields import columns, json_id, json_object, json_text
 from limbeck.errors import InputError
 from limbeck.files import Records, first_line
-from limbeck.letters import COMBINING_MARKS, is_unicode, single_lines
-
-_WORD = re.compile(rf"[\w{COMBINING_MARKS}]+")
+from limbeck.texts import is_unicode, plain, single_lines
 
 
 class PseudoQueries:
@@ -69,11 +66,11 @@ class PseudoQueries:
             judgements: of the training split; grades of 1 or more count.
             without: ids of queries that are left out, with all that have the same words.
         """
-        left_out = {_words(queries.text(query)) for query in without}
+        left_out = {plain(queries.text(query)) for query in without}
         found: dict[str, list[str]] = {}
         for query in judgements.query_ids:
             text = queries.text(query)
-            if _words(text) not in left_out:
+            if plain(text) not in left_out:
                 for passage in judgements.relevant(query):
                     found.setdefault(passage, []).append(text)
         return cls(found)
@@ -125,11 +122,6 @@ def write_texts(path: str | os.PathLike[str], texts: Iterable[tuple[str, list[st
         InputError: there are none at all.
     """
     Queries.write(path, (Query(passage, "\n".join(lines)) for passage, lines in texts))
-
-
-def _words(text: str) -> str:
-    """A question as it is compared with another: in lower case, whatever stands between its words."""
-    return " ".join(_WORD.findall(text.casefold()))
 
 
 def _tsv_row(line: str) -> tuple[str, str]:

@@ -19,7 +19,6 @@ from limbeck.files import atomic_folder
 from limbeck.indexes.fm_index import IdentifierIndex, PassageScores, Unigrams, View
 from limbeck.indexes.fm_index.aggregation import CANDIDATES, MAX_OCCURRENCES, REPETITION
 from limbeck.indexes.fm_index.locking import locked
-from limbeck.letters import is_unicode
 from limbeck.students.generative.decoding import BEAMS, Generated, generate
 from limbeck.students.generative.generator import Generator
 from limbeck.students.generative.identifiers import IdentifierView, ViewSettings, view_settings
@@ -27,6 +26,7 @@ from limbeck.students.generative.layout import PassageLayout, passage_tokens
 from limbeck.students.generative.model import load_saved_generator
 from limbeck.students.generative.store import STORED, PassageStore, Segment, StoredView
 from limbeck.students.generative.weighting import token_counts, unigrams_of, weights_of
+from limbeck.texts import is_unicode
 
 GENERATOR, INDEX, LOCK = "generator", "index", "lock"
 UNIGRAM = "unigram"

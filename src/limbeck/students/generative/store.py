@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from limbeck.data import Passage, Passages
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder, atomic_path
-from limbeck.letters import single_lines
 from limbeck.students.generative.identifiers import BodyView, IdentifierView, TitleView, ViewSettings
 from limbeck.students.generative.layout import ViewText
 from limbeck.students.generative.pseudo_queries import PseudoQueries, write_texts
+from limbeck.texts import single_lines
 
 MANIFEST, TEXTS = "retriever.json", "texts"
 VERSION = 1

@@ -1,4 +1,4 @@
-"""Words and near-duplicates: against all pairs compared with each other."""
+"""Near-duplicates, against all pairs compared with each other."""
 
 from __future__ import annotations
 
@@ -8,21 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.query_generation.texts import count_words, grams, plain, similar_pairs, similarity, words
-
-
-def test_words_have_no_case_and_no_punctuation():
-    assert words("Who's THERE -- at 5_p.m.?") == ["who", "s", "there", "at", "5", "p", "m"]
-    assert words("猫在where？") == ["猫", "在", "where"]
-    assert plain("  Ｗｈｏ\n barks?! ") == "who barks"
-    assert count_words("…?!") == 0
-
-
-def test_marks_that_combine_are_part_of_their_word():
-    assert words("हिन्दी भाषा क्या है?") == ["हिन्दी", "भाषा", "क्या", "है"]
-    assert count_words("كَيْفَ حَالُك") == 2
-    assert plain("राम की किताब") != plain("राम का किताब")
-    assert words("กิน猫ば") == ["ก", "ิ", "น", "猫", "ば"]
+from limbeck.query_generation.near_duplicates import grams, similar_pairs, similarity
 
 
 def test_similarity_by_hand():

@@ -1,46 +1,18 @@
-"""Questions as texts: their words, and which of them are nearly the same."""
+"""Which texts are nearly the same."""
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from limbeck.errors import InputError
-from limbeck.letters import COMBINING_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: Characters of a run whose sets are compared.
 GRAM = 3
-#: A Chinese character or a Japanese or Thai letter stands for a word: no space tells where one ends.
-_WORD = re.compile(
-    r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-    rf"|[^\W_](?:[^\W_]|[{COMBINING_MARKS}])*"
-)
-
-
-def words(text: str) -> list[str]:
-    """The words of a text without case and punctuation; where no spaces are written, its characters.
-
-    Example:
-        >>> words("Who's there?"), words("猫在哪里？")
-        (['who', 's', 'there'], ['猫', '在', '哪', '里'])
-    """
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
-def count_words(text: str) -> int:
-    """How many words a text has; where no spaces are written, how many characters."""
-    return len(words(text))
-
-
-def plain(text: str) -> str:
-    """A text as it is compared with others: its words, with single spaces."""
-    return " ".join(words(text))
 
 
 def grams(text: str) -> frozenset[str]:
