@@ -11,6 +11,7 @@ start from where there is none. Killed and started again it goes on.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 from collections.abc import Sequence
 from itertools import chain
@@ -32,6 +33,7 @@ from limbeck.pipeline.keys import key_of
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.query_generation.cloze import ClozeWriter, without_sentences
 from limbeck.students.dense.training import TrainingSettings, train_in_batch
+from limbeck.trainers import last_whole_checkpoint
 
 POSITIONS = 512
 HEAD = 64  # numbers of a vector that an attention head reads
@@ -71,12 +73,14 @@ def unusable(arguments: argparse.Namespace) -> str | None:
         return f"--width {arguments.width}: a multiple of {HEAD} is needed"
     for name, least in LEAST.items():
         value = getattr(arguments, name)
-        if not least <= value < float("inf"):
+        if value < least:
             return f"--{name.replace('_', '-')} {value}: {least} or more is needed"
-    if arguments.max_length > POSITIONS:
-        return f"--max-length {arguments.max_length}: {POSITIONS} at most"
-    if not (arguments.epochs > 0 and 0 < arguments.learning_rate < 1):
-        return "--epochs has to be above 0, and --learning-rate between 0 and 1"
+    for name, most in {"max_length": POSITIONS, "seed": 2**32 - 1}.items():
+        value = getattr(arguments, name)
+        if value > most:
+            return f"--{name.replace('_', '-')} {value}: {most} at most"
+    if not (0 < arguments.epochs < math.inf and 0 < arguments.learning_rate < 1):
+        return "--epochs has to be above 0 and finite, and --learning-rate between 0 and 1"
     return None
 
 
@@ -105,6 +109,9 @@ def write_backbone(passages: Sequence[Passage], arguments: argparse.Namespace) -
     begun = work / key_of(vars(arguments) | {"out": None}, queries.fingerprint, rest.fingerprint)
     model = untrained(passages, arguments, begun / "start")
     print(f"{len(asked):,} sentences of {len(passages):,} passages, {len(model.tokenizer):,} pieces")
+    checkpoints = begun / "checkpoints"
+    if found := last_whole_checkpoint(checkpoints):
+        print(f"going on from {found.name}")
     with open_progress(Console()) as progress:
         outcome = train_in_batch(
             model,
@@ -118,7 +125,7 @@ def write_backbone(passages: Sequence[Passage], arguments: argparse.Namespace) -
                 seed=arguments.seed,
                 checkpoint_every=200,
             ),
-            work_dir=begun / "checkpoints",
+            work_dir=checkpoints,
             callbacks=[TrainerProgress(progress, "finding the passages of sentences")],
         )
     if losses := [line["loss"] for line in outcome.curve if "loss" in line]:

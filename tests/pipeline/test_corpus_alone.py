@@ -213,6 +213,8 @@ def test_what_a_recipe_may_not_ask(tmp_path, tiny_encoder_path):
     ):
         with pytest.raises(InputError, match=match):
             dense(tmp_path, tiny_encoder_path, filter=filter_)
+    likely = {"teacher": {"kind": "cross-encoder", "model": str(tiny_encoder_path)}, "min_probability": 0.5}
+    dense(tmp_path, tiny_encoder_path, filter=likely | {"depth": 2})  # whatever its rank is
     with pytest.raises(InputError, match="leave no questions to learn from"):
         dense(tmp_path, tiny_encoder_path, dev_share=0.5, test_share=0.5)
     corpus = write_texts(tmp_path / "corpus.jsonl")

@@ -73,7 +73,10 @@ def test_a_chat_model_is_asked_in_its_template(chat):
 
 @pytest.mark.parametrize(
     ("template", "message"),
-    [("{{ raise_exception('a system turn first') }}", "a system turn first"), ("nothing", "0 placeholders")],
+    [
+        ("{{ raise_exception('a system turn first') }}", "a system turn first"),
+        ("nothing", "chat template, .*0 placeholders"),
+    ],
 )
 def test_a_chat_template_that_cannot_hold_the_prompt(template, message, chat, monkeypatch):
     monkeypatch.setattr(chat.tokenizer, "chat_template", template)

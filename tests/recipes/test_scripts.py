@@ -7,6 +7,7 @@ import json
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,22 @@ def test_articles_are_drawn_whole_and_among_those_with_training_questions(squad:
     assert unseen.stderr.startswith("there is no dev_seen.tsv")
 
 
-def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
+@pytest.fixture
+def statutes(tmp_path: Path) -> Path:
+    """Eight passages of three Chinese sentences."""
     corpus = tmp_path / "corpus.jsonl"
     texts = (f"第{n}条规定了很多事情。它说明公民应当遵守法律。违者承担责任。" for n in "一二三四五六七八")
     records = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts)]
     corpus.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return corpus
+
+
+SMALL = ("--layers", 1, "--width", 64, "--batch-size", 4)
+
+
+def test_a_small_backbone_is_a_model_of_the_library(statutes: Path, tmp_path: Path):
     out = tmp_path / "backbone"
-    small = ("--layers", 1, "--width", 64, "--epochs", 1, "--batch-size", 4)
-    done = call("small_backbone.py", out, corpus, *small)
+    done = call("small_backbone.py", out, statutes, *SMALL, "--epochs", 1)
     assert done.returncode == 0, done.stderr
     assert "8 passages" in done.stdout
     assert SentenceTransformer(str(out)).encode(["遵守法律"]).shape == (1, 64)
@@ -88,6 +97,27 @@ def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
     assert "Traceback" not in missing.stderr
 
 
+@pytest.mark.slow
+def test_a_small_backbone_goes_on_where_it_was_killed(statutes: Path, tmp_path: Path):
+    out = tmp_path / "backbone"
+    arguments = [out, statutes, *SMALL, "--epochs", 150]
+    command = [sys.executable, str(RECIPES / "small_backbone.py"), *map(str, arguments)]
+    begun = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = "backbone.training/*/checkpoints/checkpoint-200/trainer_state.json"
+    # It is what the trainer writes last of a checkpoint: half a checkpoint is none.
+    while not any(path.read_text().endswith("}\n") for path in tmp_path.glob(state)):
+        assert begun.poll() is None, "it ended before it was killed"
+        time.sleep(0.05)
+    begun.kill()
+    begun.wait()
+    assert not out.exists()
+    done = call("small_backbone.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "in 300 steps" in done.stdout
+    assert SentenceTransformer(str(out)).encode(["遵守法律"]).shape == (1, 64)
+    assert "going on from checkpoint-200" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "message"),
     [
@@ -95,6 +125,8 @@ def test_a_small_backbone_is_a_model_of_the_library(tmp_path: Path):
         ("--layers", "0", "1 or more"),
         ("--max-length", "513", "512 at most"),
         ("--epochs", "nan", "above 0"),
+        ("--epochs", "inf", "finite"),
+        ("--seed", str(2**32), "4294967295 at most"),
         ("--vocabulary", "9", "100 or more"),
     ],
 )

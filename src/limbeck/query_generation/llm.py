@@ -76,7 +76,7 @@ class LLMWriter:
         self.model = model
         self.prompt = check_prompt(prompt)
         chats = model.tokenizer.chat_template is not None
-        self._template = check_prompt(in_chat(model.tokenizer, self.prompt)) if chats else self.prompt
+        self._template = in_chat(model.tokenizer, self.prompt, check_prompt) if chats else self.prompt
         self._special = {
             number for number, token in model.tokenizer.added_tokens_decoder.items() if token.special
         }

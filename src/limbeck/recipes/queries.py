@@ -136,7 +136,7 @@ class QueryFilter(Section):
 
     @model_validator(mode="after")
     def _rank_among_candidates(self) -> Self:
-        if self.rank > self.depth:
+        if self.rank > self.depth and self.min_probability is None:
             raise ValueError(
                 f"filter.rank is {self.rank}, above filter.depth, {self.depth}: no question would be "
                 "dropped; to ask no ranker set filter.teacher to null"

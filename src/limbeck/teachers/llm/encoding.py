@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from limbeck.errors import InputError
 from limbeck.teachers.base import shorten
 from limbeck.teachers.llm.chat import in_chat
-from limbeck.teachers.llm.prompts import PromptParts, split_template
+from limbeck.teachers.llm.prompts import split_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,9 @@ class PromptEncoder:
         self.max_length = max_length
         self.shortened = 0
         chats = chat == "auto" and tokenizer.chat_template is not None
-        self.parts = _in_chat(tokenizer, prompt) if chats else prompt.parts
+        self.parts = prompt.parts
+        if chats:
+            self.parts = in_chat(tokenizer, prompt.template, split_template, remedy="set `chat: never`")
         # A space before a text belongs to its first word: " who" is one token in most vocabularies.
         head, middle, tail = self.parts
         self._spaces = [" " if text.endswith(" ") else "" for text in (head, middle)]
@@ -111,16 +113,6 @@ class PromptEncoder:
         if len(passage) > room:
             self.shortened += 1
         return passage[:room] + self._tail
-
-
-def _in_chat(tokenizer: Any, prompt: Prompt) -> PromptParts:
-    """The prompt as a user's turn, up to where the assistant's answer begins."""
-    try:
-        return split_template(in_chat(tokenizer, prompt.template))
-    except InputError as error:
-        raise InputError(
-            f"with the tokenizer's chat template, {error.problem}", remedy="set `chat: never`"
-        ) from error
 
 
 def _start_of_text(tokenizer: Any) -> list[int]:
