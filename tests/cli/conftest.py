@@ -53,7 +53,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
             fake.behaviour(run.progress)
         RESULTS.write(run.folder / "metrics.json")
         (run.folder / "report.html").touch()
-        (run.folder / "index").mkdir(exist_ok=True)
+        for stage in {"index", until} - {None}:
+            (run.folder / stage).mkdir(exist_ok=True)
 
     module.Run, module.RunFolder, module.run_stages = Run, Path, run_stages
     module.stages_of = lambda _recipe: ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -53,6 +54,24 @@ def test_a_stage_verb_runs_up_to_its_stage_and_says_how_to_go_on(
     assert str(out / stage) in result.output
     assert f"limbeck run {recipe} --out {out} --set seed=7" in result.output
     assert ("limbeck search" in result.output) == (stage == "index")
+
+
+@pytest.mark.parametrize(
+    ("verb", "stage"), [("mine", "pair-mine"), ("teach", "pair-teach"), ("distil", "distil")]
+)
+def test_a_stage_verb_of_a_recipe_with_pairs_runs_up_to_theirs(
+    runner: CliRunner, pipeline: FakePipeline, tmp_path: Path, verb: str, stage: str
+) -> None:
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("text1\ttext2\tlabel\na cat\ta dog\t1\na dog\ta dog\t5\n")
+    files = {split: str(pairs) for split in ("train", "dev", "test")}
+    recipe = tmp_path / "pairs.yaml"
+    recipe.write_text(json.dumps({"name": "pairs", "pairs": {"sts": files | {"labels": {"kind": "graded"}}}}))
+    out = tmp_path / "out"
+    result = runner.invoke(app, [verb, str(recipe), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert pipeline.calls[0]["until"] == stage
+    assert str(out / stage) in result.output
 
 
 def test_quickstart_runs_the_packaged_recipe_and_searches(

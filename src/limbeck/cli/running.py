@@ -14,6 +14,8 @@ from limbeck.errors import InputError
 from limbeck.recipes import load_recipe
 
 _INTERRUPTED = 130
+#: Of a recipe with pairs, beside or in place of a corpus: the stages that come after those of the corpus.
+_OF_PAIRS = {"mine": "pair-mine", "teach": "pair-teach"}
 #: Made by every run before anything else.
 _MARK = ".lock"
 
@@ -35,7 +37,7 @@ def run_recipe(
         out: the run folder; None takes `runs/<name of the file>`.
         settings: `key=value`, over what the recipe says.
         anyway: goes on with a teacher that is no better than the student's start.
-        until: the last stage; None runs all.
+        until: the last stage; None runs all. Where the recipe has pairs, theirs of the kind is the last.
 
     Returns:
         The run folder.
@@ -45,6 +47,8 @@ def run_recipe(
         typer.Exit: with 130, after Ctrl-C.
     """
     recipe = load_recipe(recipe_path, settings)
+    if recipe.pairs and until is not None:
+        until = _OF_PAIRS.get(until, until)
     folder = _run_folder(recipe_path, out)
     words = [*verb.split(), *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
     words += [*_set(settings), *["--anyway"] * anyway]
@@ -175,7 +179,9 @@ def show_stage(folder: Path, stage: str, recipe: Path, settings: list[str]) -> N
     """Where the result of a stage lies, and what comes next."""
     screen = console()
     screen.print()
-    screen.print(f"{'Done:':9}{folder / stage}")
+    for name in (stage, _OF_PAIRS.get(stage)):
+        if name is not None and (folder / name).exists():
+            screen.print(f"{'Done:':9}{folder / name}")
     if stage == "index":
         screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
     screen.print(f"{'Go on:':9}{command('run', recipe, '--out', folder, *_set(settings))}")
