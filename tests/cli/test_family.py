@@ -73,6 +73,15 @@ def test_it_shows_both_tables_and_where_they_lie(
     assert str(out / "family.json") in result.output
 
 
+def test_set_is_for_all_variants(
+    runner: CliRunner, calls: list[dict[str, Any]], family: Path, tmp_path: Path
+) -> None:
+    words = ["--set", "training.epochs=2", "--set", "training.batch_size=4"]
+    assert runner.invoke(app, ["family", str(family), *words]).exit_code == 0
+    trainings = [member.recipe.training for member in calls[0]["family"].members]
+    assert [(one.epochs, one.batch_size) for one in trainings] == [(2.0, 4), (3.0, 4)]
+
+
 def test_the_folder_is_named_after_the_family(
     runner: CliRunner, calls: list[dict[str, Any]], family: Path
 ) -> None:
@@ -85,10 +94,12 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
 ) -> None:
     calls.append({"raises": KeyboardInterrupt()})
     out = tmp_path / "two words"
-    result = runner.invoke(app, ["family", str(family), "--out", str(out), "--anyway"])
+    words = ["--set", "backbone_layers=2", "--anyway"]
+    result = runner.invoke(app, ["family", str(family), "--out", str(out), *words])
     assert result.exit_code == 130
     assert "stopped in 'Mine candidates'" in result.stderr
-    assert result.stderr.splitlines()[-1].strip() == f"limbeck family {family} --out '{out}' --anyway"
+    command = f"limbeck family {family} --out '{out}' {' '.join(words)}"
+    assert result.stderr.splitlines()[-1].strip() == command
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,17 @@ def test_variants_set_keys_of_the_recipe_as_the_command_line_does(folder: Path):
     assert family.members[2].recipe == family.recipe
 
 
+def test_what_is_set_for_all_variants_comes_after_what_a_variant_sets(folder: Path):
+    load(folder, "variants: {a: {}, b: {student.ranking.epochs: 4}}")
+    family = load_family(folder / "losses.yaml", ["student.ranking.epochs=3", "student.ranking.seed=1"])
+    assert [ranking(family, member).epochs for member in (0, 1)] == [3.0, 4.0]
+    assert ranking(family, 1).seed == 1
+    with pytest.raises(InputError, match=r"ranking\.epoch'.*did you mean"):
+        load_family(folder / "losses.yaml", ["student.ranking.epoch=3"])
+    with pytest.raises(InputError, match="seeds of a family stand in its file"):
+        load_family(folder / "losses.yaml", ["seed=3"])
+
+
 def test_the_seed_is_the_recipes_unless_there_are_others(folder: Path):
     family = load(folder, "variants: {a: {}, b: {name: other}}")
     assert family.seeds == (5,)

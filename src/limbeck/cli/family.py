@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limbeck.cli.options import Anyway, add_verb
+from limbeck.cli.options import Anyway, Settings, add_verb
 from limbeck.cli.screen import console, show_table
 
 if TYPE_CHECKING:
@@ -27,22 +27,25 @@ def family(
             show_default=False,
         ),
     ] = None,
+    settings: Settings = None,
     anyway: Anyway = False,
 ) -> None:
     """Run variants of a recipe, each with several seeds, and compare them in one table.
 
     The file names a recipe, the seeds, the variants (what each changes in the recipe, as --set does), and
     which are compared. Each run is a run folder, DIR/VARIANT/seed-N; what several have in common is made
-    once. Stopped at any point and started again, it goes on.
+    once. Stopped at any point and started again, it goes on. --set is for all variants; what a variant sets
+    itself goes before it.
     """
-    from limbeck.cli.running import packages_needed, stoppable  # noqa: PLC0415 - the start stays quick
+    from limbeck.cli.running import packages_needed, set_words, stoppable  # noqa: PLC0415 - the start stays quick
     from limbeck.recipes.family import load_family  # noqa: PLC0415 - reads the recipe's types
 
-    loaded = load_family(path)
+    loaded = load_family(path, settings or [])
     folder = out or Path("runs") / path.stem
     with packages_needed():
         from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
-    with stoppable(folder, ["family", path, "--out", folder, *["--anyway"] * anyway]) as display:
+    words = ["family", path, "--out", folder, *set_words(settings or []), *["--anyway"] * anyway]
+    with stoppable(folder, words) as display:
         tables = run_family(loaded, folder, display, anyway=anyway)
     for results in tables:
         _show(results, folder)
@@ -70,4 +73,9 @@ def _show(results: FamilyResults, folder: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    add_verb(app, family, "limbeck family recipes/losses.yaml --out runs/losses")
+    add_verb(
+        app,
+        family,
+        "limbeck family recipes/losses.yaml --out runs/losses",
+        "limbeck family recipes/losses.yaml --set training.epochs=1 --out runs/losses-short",
+    )

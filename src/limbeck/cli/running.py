@@ -51,7 +51,7 @@ def run_recipe(
         until = _OF_PAIRS.get(until, until)
     folder = _run_folder(recipe_path, out)
     words = [*verb.split(), *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
-    words += [*_set(settings), *["--anyway"] * anyway]
+    words += [*set_words(settings), *["--anyway"] * anyway]
     with packages_needed():
         from limbeck.pipeline import Run, RunFolder, run_stages, stages_of  # noqa: PLC0415 - brings torch
     with stoppable(folder, words) as display:
@@ -73,7 +73,7 @@ def show_estimate(recipe_path: Path, out: Path | None, settings: list[str]) -> N
     """
     recipe = load_recipe(recipe_path, settings)
     folder = _run_folder(recipe_path, out)
-    words = ["run", recipe_path, "--out", folder, *_set(settings)]
+    words = ["run", recipe_path, "--out", folder, *set_words(settings)]
     with packages_needed():
         from limbeck.pipeline import Run, RunFolder, estimate_costs, stages_of  # noqa: PLC0415
     with stoppable(folder, [*words, "--estimate"]) as display:
@@ -101,7 +101,8 @@ def _run_folder(recipe_path: Path, out: Path | None) -> Path:
     return folder
 
 
-def _set(settings: Sequence[str]) -> list[str]:
+def set_words(settings: Sequence[str]) -> list[str]:
+    """The settings as words of a command to go on with."""
     return [word for setting in settings for word in ("--set", setting)]
 
 
@@ -184,4 +185,4 @@ def show_stage(folder: Path, stage: str, recipe: Path, settings: list[str]) -> N
             screen.print(f"{'Done:':9}{folder / name}")
     if stage == "index":
         screen.print(f"{'Search:':9}{command('search', folder, 'what you look for')}")
-    screen.print(f"{'Go on:':9}{command('run', recipe, '--out', folder, *_set(settings))}")
+    screen.print(f"{'Go on:':9}{command('run', recipe, '--out', folder, *set_words(settings))}")

@@ -11,7 +11,7 @@ compare: [[dgr, ltrgr]]
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from limbeck.errors import InputError
 from limbeck.recipes.base import ORIGIN, File
-from limbeck.recipes.loading import described, load_recipe, make_recipe
+from limbeck.recipes.loading import described, make_recipe, recipe_content
 from limbeck.recipes.recipe import Recipe
 from limbeck.strict_yaml import read_yaml, set_value
 
@@ -136,17 +136,21 @@ class Family:
     members: tuple[Member, ...]
 
 
-def load_family(path: Path | str) -> Family:
+def load_family(path: Path | str, overrides: Sequence[str] = ()) -> Family:
     """Reads and checks a family and all of its recipes.
 
     Relative paths in a variant's settings are taken from the recipe's folder, as in the recipe itself.
 
     Args:
         path: the YAML file.
+        overrides: `key=value`, over what the recipe says, for all variants; what a variant sets goes before.
 
     Raises:
         InputError: not YAML, an unknown key, a name that no variant has, a recipe that is wrong, a variant
-            that makes it wrong or that changes what is measured.
+            that makes it wrong or that changes what is measured, an override of the seed.
+
+    Example:
+        >>> load_family("losses.yaml", ["training.epochs=1"])  # doctest: +SKIP
     """
     path = Path(path)
     if not path.is_file():
@@ -159,7 +163,14 @@ def load_family(path: Path | str) -> Family:
             "not a family", path=path, expected="a mapping with the keys 'recipe' and 'variants'"
         )
     file = _checked(content, path)
-    recipe = load_recipe(file.recipe)
+    seeded = next(
+        (one for one in overrides if one.partition("=")[0].strip() in {"seed", file.seed_key}), None
+    )
+    if seeded is not None:
+        raise InputError(
+            f"{seeded}: the seeds of a family stand in its file", path=path, remedy="set `seeds` there"
+        )
+    recipe = make_recipe(recipe_content(file.recipe, overrides), file.recipe)
     if file.recovered and not recipe.pairs:
         raise InputError(
             "recovered: the recipe has no pairs", path=path, expected="a recipe with the section 'pairs'"
@@ -176,7 +187,7 @@ def load_family(path: Path | str) -> Family:
         tuple((name, first) for name in variants if name != first) if file.compare is None else file.compare,
         file.systems,
         file.recovered,
-        tuple(_members(path, file, recipe, seeds, variants)),
+        tuple(_members(path, file, recipe, seeds, overrides)),
     )
 
 
@@ -193,12 +204,16 @@ def _members(
     file: FamilyFile,
     recipe: Recipe,
     seeds: tuple[int, ...],
-    variants: Mapping[str, Mapping[str, Any]],
+    overrides: Sequence[str],
 ) -> Iterator[Member]:
     for seed in seeds:
-        for name, settings in variants.items():
+        for name, settings in file.variants.items():
             try:
-                made = _variant(file.recipe, {**settings, file.seed_key: seed})
+                # Read anew for each variant, since setting a key may change what a YAML alias shares.
+                content = recipe_content(file.recipe, overrides)
+                for key, value in {**(settings or {}), file.seed_key: seed}.items():
+                    set_value(content, key, value)
+                made = make_recipe(content, file.recipe)
                 _require_same_measures(made, recipe)
             except InputError as error:
                 raise InputError(
@@ -208,14 +223,6 @@ def _members(
                     remedy=error.remedy,
                 ) from error
             yield Member(name, seed, made)
-
-
-def _variant(recipe_path: Path, settings: Mapping[str, Any]) -> Recipe:
-    # Read anew for each variant, since setting a key may change what a YAML alias shares.
-    content = read_yaml(recipe_path)
-    for key, value in settings.items():
-        set_value(content, key, value)
-    return make_recipe(content, recipe_path)
 
 
 def _require_same_measures(variant: Recipe, recipe: Recipe) -> None:

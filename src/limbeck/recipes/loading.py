@@ -38,6 +38,19 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         InputError: not YAML, an unknown key, a value of the wrong kind, a missing file, a contradiction.
     """
+    return make_recipe(recipe_content(path, overrides), source=Path(path))
+
+
+def recipe_content(path: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What the YAML of a recipe says, its keys and values not yet checked.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value`, over what it says.
+
+    Raises:
+        InputError: there is no such file, it is not YAML, or an override is not `key=value`.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(
@@ -48,7 +61,7 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError("not a recipe", path=path, expected="a mapping with at least the key 'data'")
     for override in overrides:
         set_key(content, override)
-    return make_recipe(content, source=path)
+    return content
 
 
 def make_recipe(content: dict[str, Any], source: Path) -> Recipe:
