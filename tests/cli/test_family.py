@@ -94,12 +94,15 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
 ) -> None:
     calls.append({"raises": KeyboardInterrupt()})
     out = tmp_path / "two words"
-    words = ["--set", "backbone_layers=2", "--anyway"]
-    result = runner.invoke(app, ["family", str(family), "--out", str(out), *words])
+    other = family.parent / "other.yaml"
+    other.write_text("name: other\ndata: {kind: stdlib}\n")
+    before, after = ["--recipe", str(other)], ["--set", "backbone_layers=2", "--anyway"]
+    result = runner.invoke(app, ["family", str(family), *after, *before, "--out", str(out)])
     assert result.exit_code == 130
     assert "stopped in 'Mine candidates'" in result.stderr
-    command = f"limbeck family {family} --out '{out}' {' '.join(words)}"
+    command = f"limbeck family {family} {' '.join(before)} --out '{out}' {' '.join(after)}"
     assert result.stderr.splitlines()[-1].strip() == command
+    assert {member.recipe.name for member in calls[0]["family"].members} == {"other"}
 
 
 @pytest.mark.parametrize(

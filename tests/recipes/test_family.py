@@ -63,6 +63,18 @@ def test_what_is_set_for_all_variants_comes_after_what_a_variant_sets(folder: Pa
         load_family(folder / "losses.yaml", ["seed=3"])
 
 
+def test_another_recipe_can_take_the_place_of_the_familys(folder: Path):
+    other = folder.parent / "other" / "recipe.yaml"
+    (other.parent / "model").mkdir(parents=True)
+    other.write_text("name: other\ndata: {kind: stdlib}\nseed: 7\nstudent: {kind: generative}\n")
+    load(folder, "variants: {a: {}, b: {backbone: model}}")
+    family = load_family(folder / "losses.yaml", ["name=another"], recipe=other)
+    assert (family.name, family.recipe.name, family.seeds) == ("losses (another)", "another", (7,))
+    assert family.members[1].recipe.backbone == str(other.parent / "model")
+    with pytest.raises(InputError, match="there is no such recipe"):
+        load_family(folder / "losses.yaml", recipe=folder / "none.yaml")
+
+
 def test_the_seed_is_the_recipes_unless_there_are_others(folder: Path):
     family = load(folder, "variants: {a: {}, b: {name: other}}")
     assert family.seeds == (5,)

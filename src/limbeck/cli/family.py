@@ -27,6 +27,15 @@ def family(
             show_default=False,
         ),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="RECIPE",
+            help="A recipe that takes the place of the family's own.",
+            show_default=False,
+        ),
+    ] = None,
     settings: Settings = None,
     anyway: Anyway = False,
 ) -> None:
@@ -40,11 +49,12 @@ def family(
     from limbeck.cli.running import packages_needed, set_words, stoppable  # noqa: PLC0415 - the start stays quick
     from limbeck.recipes.family import load_family  # noqa: PLC0415 - reads the recipe's types
 
-    loaded = load_family(path, settings or [])
+    loaded = load_family(path, settings or [], recipe=recipe)
     folder = out or Path("runs") / path.stem
     with packages_needed():
         from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
-    words = ["family", path, "--out", folder, *set_words(settings or []), *["--anyway"] * anyway]
+    words = ["family", path, *([] if recipe is None else ["--recipe", recipe]), "--out", folder]
+    words += [*set_words(settings or []), *["--anyway"] * anyway]
     with stoppable(folder, words) as display:
         tables = run_family(loaded, folder, display, anyway=anyway)
     for results in tables:
@@ -77,5 +87,6 @@ def register(app: typer.Typer) -> None:
         app,
         family,
         "limbeck family recipes/losses.yaml --out runs/losses",
+        "limbeck family recipes/losses.yaml --recipe recipes/scifact.yaml --out runs/losses-scifact",
         "limbeck family recipes/losses.yaml --set training.epochs=1 --out runs/losses-short",
     )

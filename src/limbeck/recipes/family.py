@@ -136,7 +136,7 @@ class Family:
     members: tuple[Member, ...]
 
 
-def load_family(path: Path | str, overrides: Sequence[str] = ()) -> Family:
+def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path | None = None) -> Family:
     """Reads and checks a family and all of its recipes.
 
     Relative paths in a variant's settings are taken from the recipe's folder, as in the recipe itself.
@@ -144,6 +144,7 @@ def load_family(path: Path | str, overrides: Sequence[str] = ()) -> Family:
     Args:
         path: the YAML file.
         overrides: `key=value`, over what the recipe says, for all variants; what a variant sets goes before.
+        recipe: takes the place of the family's own recipe; the name of the family then tells its name.
 
     Raises:
         InputError: not YAML, an unknown key, a name that no variant has, a recipe that is wrong, a variant
@@ -170,24 +171,25 @@ def load_family(path: Path | str, overrides: Sequence[str] = ()) -> Family:
         raise InputError(
             f"{seeded}: the seeds of a family stand in its file", path=path, remedy="set `seeds` there"
         )
-    recipe = make_recipe(recipe_content(file.recipe, overrides), file.recipe)
-    if file.recovered and not recipe.pairs:
+    source = recipe or file.recipe
+    made = make_recipe(recipe_content(source, overrides), source)
+    if file.recovered and not made.pairs:
         raise InputError(
             "recovered: the recipe has no pairs", path=path, expected="a recipe with the section 'pairs'"
         )
     variants = {name: settings or {} for name, settings in file.variants.items()}
-    seeds = file.seeds or (recipe.seed,)
+    seeds = file.seeds or (made.seed,)
     first = next(iter(variants))
     return Family(
-        file.name,
+        file.name if recipe is None else f"{file.name} ({made.name})",
         path,
-        recipe,
+        made,
         seeds,
         variants,
         tuple((name, first) for name in variants if name != first) if file.compare is None else file.compare,
         file.systems,
         file.recovered,
-        tuple(_members(path, file, recipe, seeds, overrides)),
+        tuple(_members(path, file, source, made, seeds=seeds, overrides=overrides)),
     )
 
 
@@ -202,7 +204,9 @@ def _checked(content: dict[str, Any], path: Path) -> FamilyFile:
 def _members(
     path: Path,
     file: FamilyFile,
+    source: Path,
     recipe: Recipe,
+    *,
     seeds: tuple[int, ...],
     overrides: Sequence[str],
 ) -> Iterator[Member]:
@@ -210,10 +214,10 @@ def _members(
         for name, settings in file.variants.items():
             try:
                 # Read anew for each variant, since setting a key may change what a YAML alias shares.
-                content = recipe_content(file.recipe, overrides)
+                content = recipe_content(source, overrides)
                 for key, value in {**(settings or {}), file.seed_key: seed}.items():
                     set_value(content, key, value)
-                made = make_recipe(content, file.recipe)
+                made = make_recipe(content, source)
                 _require_same_measures(made, recipe)
             except InputError as error:
                 raise InputError(
