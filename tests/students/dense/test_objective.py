@@ -20,6 +20,7 @@ from limbeck.losses import (
 )
 from limbeck.students.dense.lists import ListCollator, TrainingList, list_batch
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, ScoredBatch, StudentLoss
+from limbeck.students.dense.pair_objective import PairObjective, PairWeights
 from limbeck.students.dense.student import DenseStudent
 from tests.tiny_models import tiny_decoder
 
@@ -142,6 +143,66 @@ def test_the_loss_is_the_objective_on_the_students_own_embeddings(student, world
     assert found.keys() == expected.keys()
     for name, part in expected.items():
         torch.testing.assert_close(found[name], part, rtol=1e-4, atol=1e-5)
+
+
+class Whole:
+    """An objective that is given all logits of the batch, whether it reads them or not."""
+
+    def __init__(self, objective):
+        self.objective = objective
+
+    def reads_pool(self, targets):
+        return True
+
+    def __call__(self, batch):
+        return self.objective(batch)
+
+
+LISTS_ALONE = D2LLMObjective(D2LLMLoss(hard_easy_weight=0, in_batch_weight=0))
+
+
+@pytest.mark.parametrize(
+    ("objective", "easy"),
+    [(LISTS_ALONE, True), (ListObjective("kl", kl_divergence, in_batch_weight=0), False)],
+)
+def test_what_reads_the_lists_alone_is_the_same_without_the_other_passages(student, world, objective, easy):
+    wakened(student)
+    inputs, targets = collated(student, world)
+    if not easy:
+        targets = replace(targets, pool_teacher_mask=torch.zeros_like(targets.pool_teacher_mask))
+    assert not objective.reads_pool(targets)
+    losses, gradients = [], []
+    for one in (objective, Whole(objective)):
+        student.model.zero_grad()
+        parts = StudentLoss(student.model, one, cosine_weight=0.5)(inputs, targets)
+        sum(parts.values()).backward()
+        losses.append(parts)
+        weights = dict(student.model.named_parameters())
+        gradients.append({name: w.grad for name, w in weights.items() if w.grad is not None})
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "easy", "reads"),
+    [
+        (KL, False, True),
+        (ListObjective("kl", kl_divergence, in_batch_weight=0), True, True),
+        (D2LLMObjective(D2LLMLoss(in_batch_weight=0)), False, True),
+        (D2LLMObjective(D2LLMLoss(hard_easy_weight=0)), False, True),
+        (PairObjective(PairWeights()), False, False),
+        (PairObjective(PairWeights()), True, True),
+        (PairObjective(PairWeights(pointwise=0)), True, False),
+        (PairObjective(PairWeights(in_batch=1)), False, True),
+        (PairObjective(PairWeights(hard_easy=1)), False, True),
+    ],
+)
+def test_an_objective_says_whether_it_reads_passages_outside_the_lists(objective, easy, reads):
+    _, targets = list_batch(ROWS)
+    assert targets.pool_teacher_mask.any()
+    if not easy:
+        targets = replace(targets, pool_teacher_mask=torch.zeros_like(targets.pool_teacher_mask))
+    assert objective.reads_pool(targets) is reads
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ class ScoredBatch:
 
     Attributes:
         lists: logits of each row's list (batch, list).
-        pool: logits of each query with every passage of the batch (batch, pool).
+        pool: logits of each query with every passage of the batch (batch, pool); zeros where the objective
+            does not read them.
         targets: what the collator made of the batch's lists.
         features: of each row's list (batch, list, features); None where the logits come from none.
     """
@@ -42,6 +43,9 @@ class ScoredBatch:
 
 class Objective(Protocol):
     """A loss on a scored batch, in named parts that the trainer adds up and logs one by one."""
+
+    def reads_pool(self, targets: ListBatch) -> bool:
+        """Whether passages outside a query's own list have a part in the loss of this batch."""
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
         """The weighted parts, each a scalar with its gradient; their sum is minimised."""
@@ -71,6 +75,11 @@ class D2LLMObjective:
     def __post_init__(self) -> None:
         if not any(self.loss.weights.values()):
             raise InputError("every loss of the student has the weight 0", remedy="weight one of them")
+
+    def reads_pool(self, targets: ListBatch) -> bool:
+        """See `Objective`."""
+        weights = self.loss.weights
+        return any(weights[name] for name in ("in_batch_cross_entropy", "hard_easy_rank_imitation"))
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
         """A part for each loss of D2LLM that has a weight."""
@@ -118,6 +127,10 @@ class ListObjective:
     weight: float = 1.0
     in_batch_weight: float = 1.0
     teacher_scale: float = 1.0
+
+    def reads_pool(self, targets: ListBatch) -> bool:
+        """See `Objective`."""
+        return bool(self.in_batch_weight) or bool(targets.pool_teacher_mask.any())
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
         """The list loss and, if it has a weight, the cross-entropy."""
@@ -178,23 +191,30 @@ class StudentLoss(nn.Module):
         """
         queries = self._encode(sentence_features[0])
         pool = self._encode(sentence_features[1])
-        interaction = self._interaction()
         # Not in half precision: a list loss learns from differences of logits that bfloat16 would round away.
         with torch.autocast(queries.device.type, enabled=False):
-            logits, features = interaction.score(queries, pool.unsqueeze(0), self.task)
-            rows = torch.arange(len(queries), device=logits.device).unsqueeze(1)
-            listed = features[rows, labels.lists]
-            parts = self.objective(ScoredBatch(logits.gather(1, labels.lists), logits, labels, listed))
-            if self.cosine_weight and interaction.adds_to_cosine:
-                cosine = interaction.cosine_part(queries, pool.unsqueeze(0))
-                apart = self.objective(ScoredBatch(cosine.gather(1, labels.lists), cosine, labels))
-                parts |= {f"cosine_{name}": self.cosine_weight * part for name, part in apart.items()}
+            parts = self._parts(queries, pool, labels)
         if dist.is_available() and dist.is_initialized():
             # Data-parallel training waits for a gradient of every parameter. The other task's branch has
             # none, and the interaction is used outside of the forward pass where unused ones are looked for.
             name, part = next(iter(parts.items()))
             parts[name] = part + 0 * sum(w.sum() for w in self.model.parameters() if w.requires_grad)
         return {f"{self.name}{part}": value for part, value in parts.items()}
+
+    def _parts(self, queries: Tensor, pool: Tensor, labels: ListBatch) -> dict[str, Tensor]:
+        interaction = self._interaction()
+        # Every query with all passages, where the objective reads them; otherwise with its own list alone.
+        whole = self.objective.reads_pool(labels)
+        passages = pool.unsqueeze(0) if whole else pool[labels.lists]
+        logits, features = interaction.score(queries, passages, self.task)
+        if whole:
+            features = features[torch.arange(len(queries), device=logits.device)[:, None], labels.lists]
+        parts = self.objective(_scored(logits, labels, features, whole=whole))
+        if self.cosine_weight and interaction.adds_to_cosine:
+            cosine = interaction.cosine_part(queries, passages)
+            apart = self.objective(_scored(cosine, labels, whole=whole))
+            parts |= {f"cosine_{name}": self.cosine_weight * part for name, part in apart.items()}
+        return parts
 
     def _interaction(self) -> PairScoring:
         # Distributed and compiled models wrap the one that has the modules.
@@ -212,3 +232,12 @@ class StudentLoss(nn.Module):
             positions.append(torch.from_numpy(rows))
             vectors.append(self.model(part)["sentence_embedding"].float())
         return torch.cat(vectors)[torch.cat(positions).argsort()]
+
+
+def _scored(
+    logits: Tensor, targets: ListBatch, features: Tensor | None = None, *, whole: bool
+) -> ScoredBatch:
+    """A batch from each query's logits of all passages (`whole`), or of its own list alone."""
+    if whole:
+        return ScoredBatch(logits.gather(1, targets.lists), logits, targets, features)
+    return ScoredBatch(logits, torch.zeros_like(targets.pool_teacher), targets, features)

@@ -16,6 +16,7 @@ from limbeck.losses import (
     in_batch_cross_entropy,
     rank_imitation,
 )
+from limbeck.students.dense.lists import ListBatch
 from limbeck.students.dense.objective import ScoredBatch
 from limbeck.students.dense.pair_lists import PairBatch
 
@@ -79,6 +80,11 @@ class PairObjective:
     def __post_init__(self) -> None:
         if not any(astuple(self.weights)):
             raise InputError("every loss on pairs has the weight 0", remedy="weight one of them")
+
+    def reads_pool(self, targets: ListBatch) -> bool:
+        """See `Objective`."""
+        drawn = self.weights.pointwise and targets.pool_teacher_mask.any()
+        return bool(self.weights.in_batch or self.weights.hard_easy or drawn)
 
     def __call__(self, batch: ScoredBatch) -> dict[str, Tensor]:
         """A part for each loss that has a weight."""

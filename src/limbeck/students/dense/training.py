@@ -26,6 +26,7 @@ from limbeck.errors import InputError
 from limbeck.students.dense.adapters import has_adapters
 from limbeck.students.dense.backbone import training_prompts
 from limbeck.students.dense.lists import ListCollator, TrainingList
+from limbeck.students.dense.lookups import sparse_lookups
 from limbeck.students.dense.objective import Objective, StudentLoss
 from limbeck.students.dense.student import DenseStudent
 from limbeck.trainers import EpochSettings, TrainingOutcome, run_trainer
@@ -237,7 +238,8 @@ def train_model(
         data_collator=collator,
         callbacks=list(callbacks),
     )
-    return run_trainer(trainer, tensorboard=settings.tensorboard)
+    with sparse_lookups(model):
+        return run_trainer(trainer, tensorboard=settings.tensorboard)
 
 
 class _Trainer(SentenceTransformerTrainer):
