@@ -1,8 +1,8 @@
 """Gradients of embedding matrices that cost what a batch's tokens cost, and not what the vocabulary does.
 
-A student encodes a batch in parts of like length, and each part looks its tokens up. The gradient of each
-lookup is a matrix as large as the embeddings, nearly all of it zeros: with 30,000 tokens of 384 numbers, 47 MB
-to fill and to add up, half a dozen times a step. On two cores that was a tenth of a student's step.
+A student encodes a batch in parts of like length, and each part looks its tokens up. The gradient of a lookup
+is a matrix as large as the embeddings, nearly all of it zeros: with 30,000 tokens of 384 numbers, 47 MB to
+fill and to add up, half a dozen times a step. On two cores that was a tenth of a student's step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def sparse_lookups(model: nn.Module) -> Iterator[None]:
-    """Within it, lookups of a model on a CPU have sparse gradients, added up to one dense one a backward pass.
+    """Within it, lookups of a model on a CPU have sparse gradients, added up to one dense one a pass back.
 
     Whoever reads the gradients afterwards, an optimiser or a norm, finds the dense ones that it knows. On
     other devices, where filling memory is cheap, and in data-parallel training, which makes its own plans for
