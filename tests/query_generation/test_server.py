@@ -76,6 +76,18 @@ def test_an_answer_comes_back_with_whatever_ends_a_line(tmp_path, text):
     assert (again["a"], again["b"]) == (text, "x")
 
 
+def test_further_keys_go_with_each_request_and_count_as_another_question(make, server):
+    options = {"chat_template_kwargs": {"enable_thinking": False}}
+    plain, quiet = make(server), make(server, options=options)
+    assert plain._request(PASSAGES[0], 0).options.keys() == {"temperature", "seed"}
+    assert quiet._request(PASSAGES[0], 0).options.items() >= options.items()
+    plain.write(PASSAGES[:1], 1)
+    before = len(server.requests)
+    quiet.write(PASSAGES[:1], 1)
+    assert len(server.requests) == before + 1
+    assert (plain.settings().get("options"), quiet.settings()["options"]) == (None, options)
+
+
 def test_half_a_surrogate_pair_costs_no_answer(tmp_path):
     class Client:
         endpoint = Endpoint("http://localhost", MODEL)

@@ -30,6 +30,8 @@ def test_pairs_alone_are_a_recipe_that_reads_back(tmp_path: Path):
         ({"labels": {"kind": "graded", "low": 5, "high": 5}}, "must be below high"),
         ({"labels": {"kind": "binary"}}, "either the positive classes or"),
         ({"labels": {"kind": "binary", "positive": ["1"], "threshold": 1}}, "either the positive classes or"),
+        ({"labels": {"kind": "binary", "negative": ["0"], "threshold": 1}}, "name those under positive"),
+        ({"labels": {"kind": "binary", "positive": ["1"], "negative": ["1"]}}, "positive and negative"),
         ({"test": "nothing.tsv"}, "there is no file"),
         ({"fields": ["text1", "text1", "label"]}, "names one column twice"),
         ({"fields": "text1"}, r"pairs\.set\.fields: this is a list"),

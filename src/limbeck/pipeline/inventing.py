@@ -29,6 +29,7 @@ from limbeck.recipes import (
     ClozeWriterRecipe,
     CorpusData,
     InventedQueries,
+    LLMWriterRecipe,
     Recipe,
     Seq2SeqWriterRecipe,
     ServerWriterRecipe,
@@ -141,6 +142,15 @@ def _open_writer(run: Run, work: Path) -> QueryWriter:
         return Seq2SeqWriter(generator, Sampling(seed=recipe.seed))
     if isinstance(writer, ServerWriterRecipe):
         return _server_writer(run, writer)
+    return open_llm_writer(recipe, writer)
+
+
+def open_llm_writer(recipe: Recipe, writer: LLMWriterRecipe) -> LLMWriter:
+    """The language model that writes questions for a recipe.
+
+    Raises:
+        InputError: it cannot be loaded with its options, or its chat template cannot hold the prompt.
+    """
     return LLMWriter(
         load_language_model(writer.model, device=recipe.device, options=writer.load),
         writer.prompt or _built_in_prompt(recipe),
@@ -164,6 +174,7 @@ def _server_writer(run: Run, writer: ServerWriterRecipe) -> ServerWriter:
         max_query_length=writer.max_query_length,
         temperature=writer.temperature,
         seed=run.recipe.seed,
+        options=writer.options,
     )
 
 

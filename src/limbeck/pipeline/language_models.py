@@ -12,10 +12,7 @@ from limbeck.recipes import LLMSection
 from limbeck.teachers import Teacher
 from limbeck.teachers.base import CompositeTeacher
 from limbeck.teachers.llm import LLMTeacher, Prompt, load_language_model
-from limbeck.teachers.llm.answers import answer_tokens
-from limbeck.teachers.llm.encoding import PromptEncoder
 from limbeck.teachers.llm.fine_tuning import LabelledPair, LoRATuning, fine_tune_llm
-from limbeck.teachers.llm.teacher import require_context
 from limbeck.teachers.server import ServerTeacher
 
 
@@ -24,12 +21,10 @@ def check_llm(member: LLMSection, prompt: Prompt, device: str | None) -> None:
 
     Raises:
         InputError: the model cannot be loaded with its options, is no causal language model, reads fewer
-            tokens than `max_length`, or has no tokens for the answers; or the prompt leaves no room.
+            tokens than `max_length`, has no tokens for the answers or a head that cannot be cut to them; or
+            the prompt leaves no room.
     """
-    loaded = load_language_model(member.model, device=device, options=member.load)
-    require_context(loaded, member.max_length)
-    answer_tokens(loaded.tokenizer, prompt)
-    PromptEncoder(loaded.tokenizer, prompt, max_length=member.max_length, chat=member.chat)
+    open_llm(member, prompt, device)
 
 
 def open_llm(member: LLMSection, prompt: Prompt, device: str | None, tuned: Path | None = None) -> LLMTeacher:

@@ -26,6 +26,7 @@ from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.identifiers import query_filter, uses_teacher, written_place, written_source
+from limbeck.pipeline.inventing import open_llm_writer
 from limbeck.pipeline.language_models import check_llm
 from limbeck.pipeline.servers import endpoint_of
 from limbeck.query_generation.seq2seq import QueryGenerator
@@ -41,6 +42,7 @@ from limbeck.recipes import (
     LateInteractionMember,
     LLMMember,
     LLMSection,
+    LLMWriterRecipe,
     Member,
     PairBiEncoderMember,
     PairCrossEncoderMember,
@@ -167,7 +169,7 @@ def check_student(recipe: Recipe) -> None:
 
 
 def check_writer(recipe: Recipe) -> None:
-    """The server that writes questions can be asked; the model of passage to query loads."""
+    """The server that writes questions can be asked; the model that writes them loads."""
     if not isinstance(recipe.data, CorpusData):
         return
     place, writer = "data.queries.writer", recipe.data.queries.writer
@@ -175,6 +177,9 @@ def check_writer(recipe: Recipe) -> None:
         _check_server(place, writer)
     elif isinstance(writer, QueryGeneratorSection):
         _check_generator(place, writer, recipe)
+    elif isinstance(writer, LLMWriterRecipe):
+        with _at(place):
+            open_llm_writer(recipe, writer)
 
 
 def check_filter(recipe: Recipe) -> None:

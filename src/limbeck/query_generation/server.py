@@ -20,7 +20,7 @@ from limbeck.texts import single_lines
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from limbeck.data import Passage
     from limbeck.servers import ServerClient
@@ -84,6 +84,8 @@ class ServerWriter:
         max_query_length: tokens of an answer.
         temperature: above 0, for questions that differ.
         seed: sent along; whether a server heeds it is up to it.
+        options: further keys of each request: what keeps a model of vLLM from reasoning aloud is
+            `{"chat_template_kwargs": {"enable_thinking": False}}`.
 
     Raises:
         InputError: a prompt without a place for the passage.
@@ -104,6 +106,7 @@ class ServerWriter:
         max_query_length: int = 48,
         temperature: float = 1.0,
         seed: int = 0,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.client = client
         self.log = log
@@ -112,6 +115,7 @@ class ServerWriter:
         self.max_query_length = max_query_length
         self.temperature = temperature
         self.seed = seed
+        self.options = dict(options or {})
         self._counter = TokenCounter()
 
     def settings(self) -> dict[str, Any]:
@@ -124,6 +128,7 @@ class ServerWriter:
             "max_query_length": self.max_query_length,
             "temperature": self.temperature,
             "seed": self.seed,
+            **({"options": self.options} if self.options else {}),
         }
 
     def cost(self, passages: Iterable[Passage], count: int) -> Cost:
@@ -158,12 +163,12 @@ class ServerWriter:
         text = filled(self.prompt, self._counter.shorten(passage.content, self.max_passage_length))
         # Each question of a passage has a seed of its own, or a server that heeds it writes the same again.
         digest = hashlib.blake2b(f"{self.seed}\0{number}\0{passage.content}".encode(), digest_size=4).digest()
-        options = {"temperature": self.temperature, "seed": int.from_bytes(digest, "big") >> 1}
+        drawn = {"temperature": self.temperature, "seed": int.from_bytes(digest, "big") >> 1}
         return Request(
             [{"role": "user", "content": text}],
             self.max_query_length,
             self._counter.count(text) + TEMPLATE_TOKENS,
-            options,
+            self.options | drawn,
             f"passage {passage.id}",
         )
 

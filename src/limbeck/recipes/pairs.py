@@ -34,8 +34,15 @@ class GradedLabels(Section):
 class BinaryLabels(Section):
     """Classes, or numbers, of which some count as positive."""
 
+    later = frozenset({"negative"})
+
     kind: Literal["binary"]
-    positive: tuple[str, ...] = Field((), description="The classes that count as positive: [entailment].")
+    positive: tuple[str, ...] = Field(
+        (), description='The classes that count as positive: [entailment]; of numbers, in quotes: ["0"].'
+    )
+    negative: tuple[str, ...] = Field(
+        (), description="The other classes, so that one that is none of them is refused; empty takes any."
+    )
     threshold: float | None = Field(
         None, description="For labels that are numbers: positive from this number on, such as 1 for 0 and 1."
     )
@@ -44,6 +51,10 @@ class BinaryLabels(Section):
     def _one_way(self) -> Self:
         if bool(self.positive) == (self.threshold is not None):
             raise ValueError("name either the positive classes or, for numbers, a threshold")
+        if self.negative and not self.positive:
+            raise ValueError("negative names classes: name those under positive, too")
+        if both := sorted(set(self.positive) & set(self.negative)):
+            raise ValueError(f"the class '{both[0]}' is positive and negative: keep one")
         return self
 
 

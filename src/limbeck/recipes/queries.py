@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from limbeck.recipes.base import Folder, Fraction, ModelName, Section
-from limbeck.recipes.server import ServerSection
+from limbeck.recipes.server import OWN_OPTIONS, ServerSection
 from limbeck.recipes.teacher import CrossEncoderMember, LateInteractionMember, LLMMember, Member
 
 
@@ -89,6 +89,9 @@ class LLMWriterRecipe(PromptedWriterSection):
 
 class ServerWriterRecipe(ServerSection, PromptedWriterSection):
     """A model on a server that speaks OpenAI's protocol, asked for questions that the passage answers."""
+
+    later = frozenset({"options"})
+    own_options = OWN_OPTIONS | {"seed"}
 
     kind: Literal["server"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -27,8 +27,32 @@ class TokenPrice(Section):
     completion: float = Field(ge=0, description="Of what is written.")
 
 
+#: Keys of a request that say what is asked, how much may be answered, and so what it costs.
+OWN_OPTIONS = frozenset(
+    {
+        "best_of",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "prompt",
+        "stream",
+        "temperature",
+        "top_logprobs",
+    }
+)
+
+
 class ServerSection(Section):
-    """What every section says that asks a server."""
+    """What every section says that asks a server.
+
+    Attributes:
+        own_options: keys that cannot stand under `options`.
+    """
+
+    own_options: ClassVar[frozenset[str]] = OWN_OPTIONS
 
     url: Annotated[str, AfterValidator(_url)] = Field(description="Up to and with /v1 for most servers.")
     model: str = Field(min_length=1, description="As the server calls it.")
@@ -50,6 +74,17 @@ class ServerSection(Section):
         "is not begun.",
     )
 
+    options: dict[str, Any] = Field(
+        {}, description="Further keys of each request, such as chat_template_kwargs."
+    )
+
+    @model_validator(mode="after")
+    def _requests_are_as_reckoned(self) -> Self:
+        # With more tokens or answers a request costs more than was reckoned before it was sent.
+        if own := sorted(self.own_options & self.options.keys()):
+            raise ValueError(f"options.{own[0]}: this is set for each request and cannot be changed")
+        return self
+
     @model_validator(mode="after")
     def _priced(self) -> Self:
         if self.limit is not None and self.price is None:
@@ -59,5 +94,8 @@ class ServerSection(Section):
     @property
     def answering(self) -> Self:
         """The section as far as answers depend on it: without the server's place, pace and price."""
-        ways = {name: field.default for name, field in ServerSection.model_fields.items() if name != "model"}
+        asked = {"model", "options"}
+        ways = {
+            name: field.default for name, field in ServerSection.model_fields.items() if name not in asked
+        }
         return self.model_copy(update=ways | {"url": ""})

@@ -33,24 +33,6 @@ class CrossEncoderMember(Section):
     fine_tuning: FineTuning = FineTuning()
 
 
-#: Keys of a request that say what is asked, and how much may be answered: one token.
-OWN_OPTIONS = frozenset(
-    {
-        "best_of",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "model",
-        "n",
-        "prompt",
-        "stream",
-        "temperature",
-        "top_logprobs",
-    }
-)
-
-
 class PromptRecipe(Section):
     """A question to an LLM in the user's own words."""
 
@@ -155,16 +137,6 @@ class ServedSection(ServerSection, AskedSection):
         None, description="Counts tokens for estimates and max_length; null guesses three bytes a token."
     )
     top_logprobs: int = Field(20, ge=2, le=20, description="Likeliest tokens that the server is asked for.")
-    options: dict[str, Any] = Field(
-        {}, description="Further keys of each request, such as chat_template_kwargs."
-    )
-
-    @model_validator(mode="after")
-    def _one_token_is_asked_for(self) -> Self:
-        # With more tokens or answers a request costs more than was reckoned before it was sent.
-        if own := sorted(OWN_OPTIONS & self.options.keys()):
-            raise ValueError(f"options.{own[0]}: this is set for each request and cannot be changed")
-        return self
 
 
 class ServerMember(ServedSection):

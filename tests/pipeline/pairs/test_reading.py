@@ -44,7 +44,7 @@ def test_a_label_out_of_range_is_named_with_its_line(pairs: Path, tiny_encoder_p
             {"labels": ALIKE, "fields": ["text1", "text2", "class"]},
             "'alike'",
         ),
-        ({"labels": {"kind": "binary", "positive": ["1"]}}, "is a number"),
+        ({"labels": {"kind": "binary", "positive": ["9"]}}, "no pair has the label '9'"),
         ({"fields": ["text1", "text2", "class"]}, "is a class"),
         ({"labels": {"kind": "binary", "threshold": 9}}, "one and the same class"),
         ({"fields": ["text1", "text2", "grade"]}, "no column 'grade'"),
@@ -55,6 +55,18 @@ def test_labels_that_the_recipe_does_not_fit(
 ):
     with pytest.raises(InputError, match=problem):
         read(pairs, tiny_encoder_path, tmp_path / "run", **changes)
+
+
+def test_a_class_that_is_neither_positive_nor_negative_is_named_with_its_line(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    train = edited(pairs, tmp_path, "train", "a\tb\t4\tsame", "c\td\t0\tother", "e\tf\t0\t-")
+    labels = {"kind": "binary", "positive": ["same"], "negative": ["other"]}
+    changes = {"labels": labels, "fields": ["text1", "text2", "class"], "train": train}
+    with pytest.raises(InputError, match="label '-' is neither positive nor negative") as caught:
+        read(pairs, tiny_encoder_path, tmp_path / "run", **changes)
+    assert (str(caught.value.path), caught.value.line) == (train, 4)
+    assert caught.value.expected == "one of same, other"
 
 
 def test_an_empty_split_and_one_label_only(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
@@ -124,3 +136,6 @@ def test_targets_are_shares_of_the_range_or_classes():
     classes = SentencePairs.of([SentencePair("a", "b", label) for label in ("x", "y", "z")])
     found = targets(classes, BinaryLabels(kind="binary", positive=("x", "z")))
     assert np.array_equal(found, [1.0, 0.0, 1.0])
+    # Entailment, neutral, contradiction as the hub codes them.
+    coded = SentencePairs.of([SentencePair("a", "b", label) for label in (0.0, 1.0, 2.0)])
+    assert targets(coded, BinaryLabels(kind="binary", positive=("0",))).tolist() == [1.0, 0.0, 0.0]

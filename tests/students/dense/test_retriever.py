@@ -71,6 +71,20 @@ def test_the_interaction_ranks_the_candidates_by_cosine(retriever):
     assert by_cosine.passage_ids != retriever.rank(QUESTION, 5).passage_ids
 
 
+def test_without_a_cosine_part_every_passage_is_scored(retriever, tiny_encoder_path, tmp_path):
+    torch.manual_seed(1)
+    student = DenseStudent.start(
+        str(tiny_encoder_path), max_length=32, heads=4, hidden=16, interaction_start="random", device="cpu"
+    )
+    contents = [passage.content for passage in retriever.passages]
+    vectors = student.encode(contents)
+    weights = student.interaction_weights()
+    index = VectorIndex.build(tmp_path / "index", [vectors], retriever.passages.ids(), weights)
+    logits = student.score(QUESTION, contents)
+    found = DenseRetriever(student, index, retriever.passages, candidates=5).rank(QUESTION, 5)
+    assert found.passage_ids == [f"p{row:02}" for row in np.argsort(-logits, kind="stable")[:5]]
+
+
 def test_rankings_carry_the_querys_id(retriever):
     assert retriever.rank(QUESTION, 3, "q7").query_id == "q7"
     assert retriever.rank_by_cosine(QUESTION, 3, "q7").query_id == "q7"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ STAGE = "pair-data"
 def reading_settings(recipe: Recipe) -> object:
     """What the sets depend on."""
     return {
-        name: [one.fields, one.labels, _files(one), None if one.dev else one.dev_share]
+        name: [one.fields, one.labels.settings, _files(one), None if one.dev else one.dev_share]
         for name, one in recipe.pairs.items()
     }
 
@@ -80,7 +80,12 @@ def targets(pairs: SentencePairs, labels: GradedLabels | BinaryLabels) -> NDArra
         return (np.asarray(found, np.float64) - labels.low) / (labels.high - labels.low)
     if labels.threshold is not None:
         return (np.asarray(found, np.float64) >= labels.threshold).astype(np.float64)
-    return np.isin(found, labels.positive).astype(np.float64)
+    return np.isin([_class_of(label) for label in found], labels.positive).astype(np.float64)
+
+
+def _class_of(label: float | str) -> str:
+    """The name of a class; one that is written as a number, as the hub does, is named by it."""
+    return label if isinstance(label, str) else f"{label:g}"
 
 
 def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair], None]:
@@ -94,11 +99,14 @@ def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair]
                 f"the label {label!r} is a class, and the recipe says that labels are numbers",
                 remedy="name the positive classes: `labels: {kind: binary, positive: [CLASS]}`",
             )
-        if not numbers and not isinstance(label, str):
-            raise InputError(
-                f"the label {label:g} is a number, and the recipe names positive classes",
-                remedy="name a threshold: `labels: {kind: binary, threshold: 1}`",
-            )
+        if isinstance(labels, BinaryLabels) and labels.negative:
+            known = (*labels.positive, *labels.negative)
+            if _class_of(label) not in known:
+                raise InputError(
+                    f"the label {_class_of(label)!r} is neither positive nor negative",
+                    expected=f"one of {', '.join(known)}",
+                    remedy="take the pair out, or name the class under `positive` or `negative`",
+                )
         if isinstance(labels, GradedLabels) and not labels.low <= float(label) <= labels.high:
             raise InputError(
                 f"the label {label:g} is out of range",
@@ -147,12 +155,14 @@ def _set_aside(pairs: SentencePairs, one: PairSetRecipe) -> list[SentencePairs]:
 def _require_both(pairs: SentencePairs, one: PairSetRecipe, split: Split) -> None:
     path = getattr(one, split) or one.train
     if isinstance(one.labels, BinaryLabels) and split == "train":  # others need not have every one
-        unknown = sorted(set(one.labels.positive) - set(pairs.classes))
+        classes = sorted({_class_of(pair.label) for pair in pairs})
+        unknown = sorted(set(one.labels.positive) - set(classes))
         if unknown:
             raise InputError(
                 f"no pair has the label {unknown[0]!r}, which the recipe calls positive",
                 path=path,
-                expected=f"one of {', '.join(pairs.classes)}",
+                expected=f"one of {_listed(classes)}",
+                remedy="correct `positive`; for numbers that count from a threshold on name `threshold`",
             )
     found = targets(pairs, one.labels)
     if np.ptp(found) == 0:
@@ -162,6 +172,10 @@ def _require_both(pairs: SentencePairs, one: PairSetRecipe, split: Split) -> Non
             path=path,
             expected="pairs that differ, to learn from and to measure by",
         )
+
+
+def _listed(classes: Sequence[str], most: int = 10) -> str:
+    return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
 
 
 def _note_shared(run: Run, name: str, read: Mapping[Split, SentencePairs]) -> None:

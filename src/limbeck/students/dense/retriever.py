@@ -136,7 +136,12 @@ class DenseRetriever:
             Passage ids, and the interaction module's logits as scores.
         """
         vector = self.student.encode([query], query=True)
-        rows, scores = self.index.search(vector, k, max(k, self.candidates))
+        interaction = self.index.interaction
+        if interaction is not None and interaction.cosine_scale == 0:
+            # As published: nothing taught the vectors to lie near what they go with, so none is left out.
+            rows, scores = self.index.search_exhaustive(vector, k)
+        else:
+            rows, scores = self.index.search(vector, k, max(k, self.candidates))
         return RankedList(query_id, self.index.ids(rows[0]), scores[0].astype("float64")).ordered()
 
     def rank_by_cosine(self, query: str, k: int, query_id: str = "query") -> RankedList:
