@@ -184,7 +184,7 @@ def measure_two_stages(
             ),
             "candidates": {
                 str(candidates): _two_stages(index, asked, candidates)
-                for candidates in (100, 200, 500, 1000, 2000)
+                for candidates in (100, 200, 500, 1000, 2000, 5000)
             },
         }
     return report

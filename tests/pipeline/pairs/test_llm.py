@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
 
 from limbeck.errors import InputError
 from limbeck.evaluation.pair_scores import read_pair_scores
@@ -14,13 +15,14 @@ from limbeck.pipeline import Run, RunFolder, stages_of
 from limbeck.pipeline.pairs.members import open_member
 from limbeck.pipeline.pairs.teaching import taught_scores
 from limbeck.pipeline.run import stage_keys
-from limbeck.recipes import PairLLMMember, Recipe
+from limbeck.recipes import PairLLMMember, Recipe, load_recipe
 from limbeck.teachers.llm import PROMPTS, LLMTeacher, load_language_model
 from limbeck.teachers.llm.fine_tuning import LabelledPair, LoRATuning, fine_tune_llm
 from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
 from tests.pipeline.tiny_corpus import run_recipe
 from tests.tiny_models import tiny_llm
 
+RECIPES = Path(__file__).parents[3] / "recipes"
 PROMPT = {"template": "{query}\n{passage}\nAnswer:", "yes": ["yes"], "no": ["no"]}
 #: So much that the tiny model learns the training pairs by heart: 38 steps.
 LORA = {"epochs": 12.5, "batch_size": 16, "learning_rate": 2e-2, "dropout": 0, "checkpoint_every": 20}
@@ -172,3 +174,28 @@ def test_the_teacher_is_made_again_when_the_model_changes(
     tiny_llm(tmp_path / "llm", "llama", seed=1)
     changed = {name for name, key in keys().items() if key != before[name]}
     assert changed == {"pair-teacher", "pair-audit", "pair-teach", "distil", "pair-evaluate"}
+
+
+@pytest.mark.slow
+def test_the_published_recipe_with_one_model_as_teacher_and_backbone(pairs: Path, llm: Path, tmp_path: Path):
+    small = {
+        "backbone": llm,
+        "max_length": 32,
+        "device": "cpu",
+        "pairs.stsb.teacher.members.0.model": llm,
+        "pairs.stsb.teacher.members.0.max_length": 200,
+        "pairs.stsb.teacher.members.0.fine_tuning": "{epochs: 1, checkpoint_every: 2}",
+        "pairs.stsb.labels": "{kind: graded, low: 0, high: 4}",
+        "student.heads": 2,
+        "training.epochs": 1,
+    }
+    splits = {f"pairs.stsb.{split}": pairs / f"{split}.tsv" for split in ("train", "dev", "test")}
+    overrides = [f"{key}={value}" for key, value in (small | splits).items()]
+    recipe = load_recipe(RECIPES / "stsb_en-llm.yaml", overrides)
+    run_recipe(recipe, tmp_path / "run", anyway=True)
+    # The adapters are merged: the library loads the student without them.
+    student = SentenceTransformer(str(tmp_path / "run" / "distil" / "student"), trust_remote_code=True)
+    assert not any("lora" in name for name, _ in student.named_parameters())
+    scores = sorted(path.stem for path in (tmp_path / "run" / "pairs" / "scores" / "stsb").iterdir())
+    systems = ["backbone", "backbone-fine-tuned", "student-cosine", "student-interaction", "teacher"]
+    assert scores == systems
