@@ -11,7 +11,6 @@ start from where there is none. Killed and started again it goes on.
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 from collections.abc import Sequence
 from itertools import chain
@@ -37,6 +36,7 @@ from limbeck.trainers import last_whole_checkpoint
 
 POSITIONS = 512
 HEAD = 64  # numbers of a vector that an attention head reads
+MOST = {"vocabulary": 1_000_000, "max_length": POSITIONS, "seed": 2**32 - 1, "epochs": 10_000}
 LEAST = {"vocabulary": 100, "layers": 1, "max_length": 8, "sentences": 1, "batch_size": 2, "seed": 0}
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     try:
         passages = list(chain.from_iterable(beir_passages(path) for path in arguments.corpora))
         write_backbone(passages, arguments)
-    except InputError as error:
+    except (InputError, OSError) as error:
         parser.exit(1, f"{error}\n")
 
 
@@ -75,12 +75,12 @@ def unusable(arguments: argparse.Namespace) -> str | None:
         value = getattr(arguments, name)
         if value < least:
             return f"--{name.replace('_', '-')} {value}: {least} or more is needed"
-    for name, most in {"max_length": POSITIONS, "seed": 2**32 - 1}.items():
+    for name, most in MOST.items():
         value = getattr(arguments, name)
         if value > most:
             return f"--{name.replace('_', '-')} {value}: {most} at most"
-    if not (0 < arguments.epochs < math.inf and 0 < arguments.learning_rate < 1):
-        return "--epochs has to be above 0 and finite, and --learning-rate between 0 and 1"
+    if not (arguments.epochs > 0 and 0 < arguments.learning_rate < 1):
+        return "--epochs has to be above 0, and --learning-rate between 0 and 1"
     return None
 
 

@@ -72,6 +72,9 @@ def test_a_stage_verb_of_a_recipe_with_pairs_runs_up_to_theirs(
     assert result.exit_code == 0, result.output
     assert pipeline.calls[0]["until"] == stage
     assert str(out / stage) in result.output
+    # With a corpus beside them their candidates come after its teacher, whom `mine` does not ask.
+    runner.invoke(app, [verb, str(recipe), "--out", str(tmp_path / "both"), "--set", "data={kind: stdlib}"])
+    assert pipeline.calls[1]["until"] == ("mine" if verb == "mine" else stage)
 
 
 def test_quickstart_runs_the_packaged_recipe_and_searches(

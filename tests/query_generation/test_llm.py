@@ -74,6 +74,8 @@ def test_a_chat_model_is_asked_in_its_template(chat):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
+        ("{{ messages[0].content + 1 }}", "chat template cannot hold"),
+        ("{{ 1 / 0 }}", "chat template cannot hold"),
         ("{{ raise_exception('a system turn first') }}", "a system turn first"),
         ("nothing", "chat template, .*0 placeholders"),
     ],

@@ -69,10 +69,18 @@ def test_another_recipe_can_take_the_place_of_the_familys(folder: Path):
     other.write_text("name: other\ndata: {kind: stdlib}\nseed: 7\nstudent: {kind: generative}\n")
     load(folder, "variants: {a: {}, b: {backbone: model}}")
     family = load_family(folder / "losses.yaml", ["name=another"], recipe=other)
-    assert (family.name, family.recipe.name, family.seeds) == ("losses (another)", "another", (7,))
+    assert family.name == "losses (another, name=another)"
+    assert (family.recipe.name, family.seeds) == ("another", (7,))
     assert family.members[1].recipe.backbone == str(other.parent / "model")
-    with pytest.raises(InputError, match="there is no such recipe"):
+    with pytest.raises(InputError, match="there is no file"):
         load_family(folder / "losses.yaml", recipe=folder / "none.yaml")
+    (folder.parent / "base" / "recipe.yaml").unlink()  # it is not needed
+    assert load_family(folder / "losses.yaml", recipe=other).recipe.name == "other"
+
+
+def test_a_seed_key_that_the_student_does_not_have_is_named(folder: Path):
+    with pytest.raises(InputError, match=r"'training\.seed' is a key of a dense student"):
+        load(folder, "variants: {a: {}}\nseed_key: training.seed")
 
 
 def test_the_seed_is_the_recipes_unless_there_are_others(folder: Path):

@@ -23,7 +23,7 @@ def family(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="The folder; runs/NAME-OF-THE-FILE if not given.",
+            help="The folder; runs/NAME-OF-THE-FILE if not given, with the recipe's name behind it.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,7 @@ def family(
     from limbeck.recipes.family import load_family  # noqa: PLC0415 - reads the recipe's types
 
     loaded = load_family(path, settings or [], recipe=recipe)
-    folder = out or Path("runs") / path.stem
+    folder = out or Path("runs") / "-".join([path.stem, *([] if recipe is None else [recipe.stem])])
     with packages_needed():
         from limbeck.pipeline.family import run_family  # noqa: PLC0415 - brings torch
     words = ["family", path, *([] if recipe is None else ["--recipe", recipe]), "--out", folder]

@@ -37,7 +37,7 @@ def run_recipe(
         out: the run folder; None takes `runs/<name of the file>`.
         settings: `key=value`, over what the recipe says.
         anyway: goes on with a teacher that is no better than the student's start.
-        until: the last stage; None runs all. Where the recipe has pairs, theirs of the kind is the last.
+        until: the last stage; None runs all. Where the recipe has pairs, theirs of the kind takes its place.
 
     Returns:
         The run folder.
@@ -47,8 +47,9 @@ def run_recipe(
         typer.Exit: with 130, after Ctrl-C.
     """
     recipe = load_recipe(recipe_path, settings)
-    if recipe.pairs and until is not None:
-        until = _OF_PAIRS.get(until, until)
+    # With a corpus beside them the pairs' candidates come after its teacher, whom `mine` is not to ask.
+    if recipe.pairs and (recipe.data is None or until != "mine"):
+        until = _OF_PAIRS.get(until or "", until)
     folder = _run_folder(recipe_path, out)
     words = [*verb.split(), *([] if verb == "quickstart" else [recipe_path]), "--out", folder]
     words += [*set_words(settings), *["--anyway"] * anyway]

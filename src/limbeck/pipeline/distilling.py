@@ -298,7 +298,8 @@ def build_index(run: Run, work: Path) -> None:
         vectors = _encoded(student, passages, advance)
         index = VectorIndex.build(work / INDEX, vectors, iter(passages.ids()), student.interaction_weights())
     asked = encode(student.model, run.dataset.queries["dev"].texts(), query=True)
-    depths = [depth for depth in (200, 1000) if depth <= len(passages)]
+    two_stages = index.interaction is None or index.interaction.cosine_scale != 0
+    depths = [depth for depth in (200, 1000) if two_stages and depth <= len(passages)]
     recall = {str(depth): two_stage_recall(index, asked, 10, depth) for depth in depths}
     for depth, share in recall.items():
         run.progress.note(f"two stages with {depth} candidates find {share:.1%} of the exhaustive top 10")

@@ -14,11 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from limbeck.errors import InputError, LimbeckError
 from limbeck.evaluation import FamilyResults
+from limbeck.evaluation.seeds import FILES
 from limbeck.pipeline.family_pairs import PairMeasures
 from limbeck.pipeline.family_retrieval import RetrievalMeasures
 from limbeck.pipeline.folder import RunFolder, lock_of
@@ -115,7 +117,7 @@ def run_family(
         for number, member in enumerate(family.members, start=1):
             reused = _up_to_date(member, folder)
             if not reused:
-                _withdraw(folder, measures)
+                _withdraw(folder)
             title = f"{member.variant}, seed {member.seed}"
             progress.run(number, len(family.members), title, reused=reused)
             with _told_by(member):
@@ -190,9 +192,9 @@ def _up_to_date(member: Member, folder: Path) -> bool:
     return all(run.finished_key(name) == key for name, key in keys.items())
 
 
-def _withdraw(folder: Path, measures: Sequence[Measures]) -> None:
-    """Removes the tables, which are about to be out of date."""
-    for name in (name for one in measures for name in one.files):
+def _withdraw(folder: Path) -> None:
+    """Removes the tables, which are about to be out of date, those of another recipe's measures too."""
+    for name in chain.from_iterable(FILES.values()):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -77,7 +77,7 @@ def invention_settings(recipe: Recipe) -> object:
     wanted = corpus_data(recipe).queries
     writer = wanted.writer
     return [
-        writer.answering if isinstance(writer, ServerWriterRecipe) else writer,
+        writer.answering.settings if isinstance(writer, ServerWriterRecipe) else writer,
         wanted.count,
         wanted.max_passages,
         backbone_settings(recipe) if _learns(writer) else None,

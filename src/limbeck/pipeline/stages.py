@@ -159,6 +159,7 @@ _PAIR_EVALUATE = Stage(
 _EVALUATE = Stage(
     "evaluate",
     "Evaluate every system",
+    revision=1,  # a student without a cosine part scores every passage
     after=("base", "index", "baseline"),
     settings=evaluating.evaluation_settings,
     work=evaluating.evaluate,

@@ -27,6 +27,8 @@ from limbeck.strict_yaml import read_yaml, set_value
 #: It names a folder, too.
 VariantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+#: The kind of student that has a key of the seed.
+_SEEDED = {"training.seed": "dense", "student.ranking.seed": "generative"}
 
 
 class FamilyFile(BaseModel):
@@ -144,7 +146,7 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
     Args:
         path: the YAML file.
         overrides: `key=value`, over what the recipe says, for all variants; what a variant sets goes before.
-        recipe: takes the place of the family's own recipe; the name of the family then tells its name.
+        recipe: takes the place of the family's own recipe. The name of the family tells both.
 
     Raises:
         InputError: not YAML, an unknown key, a name that no variant has, a recipe that is wrong, a variant
@@ -163,6 +165,8 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
         raise InputError(
             "not a family", path=path, expected="a mapping with the keys 'recipe' and 'variants'"
         )
+    if recipe is not None:
+        content["recipe"] = str(recipe.resolve())
     file = _checked(content, path)
     seeded = next(
         (one for one in overrides if one.partition("=")[0].strip() in {"seed", file.seed_key}), None
@@ -171,8 +175,15 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
         raise InputError(
             f"{seeded}: the seeds of a family stand in its file", path=path, remedy="set `seeds` there"
         )
-    source = recipe or file.recipe
-    made = make_recipe(recipe_content(source, overrides), source)
+    made = make_recipe(recipe_content(file.recipe, overrides), file.recipe)
+    kind = _SEEDED.get(file.seed_key, made.student.kind)
+    if made.student.kind != kind:
+        raise InputError(
+            f"seed_key: '{file.seed_key}' is a key of a {kind} student, not of a {made.student.kind} one",
+            path=path,
+            remedy="take a recipe with such a student, or set `seed_key: seed`",
+        )
+    changed = [*([] if recipe is None else [made.name]), *overrides]
     if file.recovered and not made.pairs:
         raise InputError(
             "recovered: the recipe has no pairs", path=path, expected="a recipe with the section 'pairs'"
@@ -181,7 +192,7 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
     seeds = file.seeds or (made.seed,)
     first = next(iter(variants))
     return Family(
-        file.name if recipe is None else f"{file.name} ({made.name})",
+        f"{file.name} ({', '.join(changed)})" if changed else file.name,
         path,
         made,
         seeds,
@@ -189,7 +200,7 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
         tuple((name, first) for name in variants if name != first) if file.compare is None else file.compare,
         file.systems,
         file.recovered,
-        tuple(_members(path, file, source, made, seeds=seeds, overrides=overrides)),
+        tuple(_members(path, file, made, seeds, overrides)),
     )
 
 
@@ -204,9 +215,7 @@ def _checked(content: dict[str, Any], path: Path) -> FamilyFile:
 def _members(
     path: Path,
     file: FamilyFile,
-    source: Path,
     recipe: Recipe,
-    *,
     seeds: tuple[int, ...],
     overrides: Sequence[str],
 ) -> Iterator[Member]:
@@ -214,10 +223,10 @@ def _members(
         for name, settings in file.variants.items():
             try:
                 # Read anew for each variant, since setting a key may change what a YAML alias shares.
-                content = recipe_content(source, overrides)
+                content = recipe_content(file.recipe, overrides)
                 for key, value in {**(settings or {}), file.seed_key: seed}.items():
                     set_value(content, key, value)
-                made = make_recipe(content, source)
+                made = make_recipe(content, file.recipe)
                 _require_same_measures(made, recipe)
             except InputError as error:
                 raise InputError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from limbeck.recipes.base import Section
 
@@ -74,7 +74,7 @@ class ServerSection(Section):
         "is not begun.",
     )
 
-    options: dict[str, Any] = Field(
+    options: dict[str, JsonValue] = Field(
         {}, description="Further keys of each request, such as chat_template_kwargs."
     )
 

@@ -138,4 +138,10 @@ def test_targets_are_shares_of_the_range_or_classes():
     assert np.array_equal(found, [1.0, 0.0, 1.0])
     # Entailment, neutral, contradiction as the hub codes them.
     coded = SentencePairs.of([SentencePair("a", "b", label) for label in (0.0, 1.0, 2.0)])
-    assert targets(coded, BinaryLabels(kind="binary", positive=("0",))).tolist() == [1.0, 0.0, 0.0]
+    for zero in ("0", "0.0", "-0", "00"):
+        assert targets(coded, BinaryLabels(kind="binary", positive=(zero,))).tolist() == [1.0, 0.0, 0.0]
+    numbers = (1234567.0, 1234568.0, 0.5)
+    large = SentencePairs.of([SentencePair("a", "b", label) for label in numbers])
+    for at, name in enumerate(("1234567", "1234568", "0.5")):
+        found = targets(large, BinaryLabels(kind="binary", positive=(name,)))
+        assert found.tolist() == [float(other == at) for other in range(3)]

@@ -56,6 +56,14 @@ def test_a_table_that_a_head_is_tied_to(table: nn.Embedding):
     torch.testing.assert_close(table.weight.grad, expected)
 
 
+def test_tables_whose_gradients_are_made_otherwise_are_left_alone():
+    scaled = nn.Embedding(4, 2, scale_grad_by_freq=True)
+    computed = nn.utils.parametrizations.weight_norm(nn.Embedding(4, 2))
+    with sparse_lookups(nn.ModuleList([scaled, computed])):
+        (scaled(torch.tensor([1, 1])).sum() + computed(torch.tensor([1, 1])).sum()).backward()
+    assert scaled.weight.grad[1].tolist() == [1.0, 1.0]
+
+
 def test_nothing_is_left_behind(table: nn.Embedding):
     frozen = nn.Embedding(4, 2).requires_grad_(requires_grad=False)
     with sparse_lookups(nn.ModuleList([table, frozen])):

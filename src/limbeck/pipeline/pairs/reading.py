@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from limbeck.students.dense.pair_training import LabelledPairs
 
 #: Its folder, with a folder a set.
 STAGE = "pair-data"
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 
 
 def reading_settings(recipe: Recipe) -> object:
@@ -80,12 +82,23 @@ def targets(pairs: SentencePairs, labels: GradedLabels | BinaryLabels) -> NDArra
         return (np.asarray(found, np.float64) - labels.low) / (labels.high - labels.low)
     if labels.threshold is not None:
         return (np.asarray(found, np.float64) >= labels.threshold).astype(np.float64)
-    return np.isin([_class_of(label) for label in found], labels.positive).astype(np.float64)
+    return np.isin([_class_of(label) for label in found], _classes(labels.positive, found[0])).astype(
+        np.float64
+    )
 
 
 def _class_of(label: float | str) -> str:
-    """The name of a class; one that is written as a number, as the hub does, is named by it."""
-    return label if isinstance(label, str) else f"{label:g}"
+    """The name of a class; one that is coded as a number, as on the hub, is named by it."""
+    if isinstance(label, str):
+        return label
+    return str(int(label)) if label.is_integer() else repr(label)
+
+
+def _classes(names: Sequence[str], like: float | str) -> list[str]:
+    """The names that a recipe gives; beside labels that are numbers, `"1.0"` and `"01"` are `"1"`."""
+    if isinstance(like, str):
+        return list(names)
+    return [_class_of(float(name)) if _NUMBER.fullmatch(name) else name for name in names]
 
 
 def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair], None]:
@@ -100,7 +113,7 @@ def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair]
                 remedy="name the positive classes: `labels: {kind: binary, positive: [CLASS]}`",
             )
         if isinstance(labels, BinaryLabels) and labels.negative:
-            known = (*labels.positive, *labels.negative)
+            known = _classes((*labels.positive, *labels.negative), label)
             if _class_of(label) not in known:
                 raise InputError(
                     f"the label {_class_of(label)!r} is neither positive nor negative",
@@ -156,7 +169,7 @@ def _require_both(pairs: SentencePairs, one: PairSetRecipe, split: Split) -> Non
     path = getattr(one, split) or one.train
     if isinstance(one.labels, BinaryLabels) and split == "train":  # others need not have every one
         classes = sorted({_class_of(pair.label) for pair in pairs})
-        unknown = sorted(set(one.labels.positive) - set(classes))
+        unknown = sorted(set(_classes(one.labels.positive, pairs[0].label)) - set(classes))
         if unknown:
             raise InputError(
                 f"no pair has the label {unknown[0]!r}, which the recipe calls positive",

@@ -24,7 +24,8 @@ def sparse_lookups(model: nn.Module) -> Iterator[None]:
     dense gradients, nothing is changed.
 
     Args:
-        model: whose `nn.Embedding`s are meant; those that do not learn work as before.
+        model: whose `nn.Embedding`s are meant; those that do not learn, or are computed from other weights or
+            scaled by frequency, work as before.
 
     Example:
         >>> table = nn.Embedding(1000, 4)
@@ -39,7 +40,9 @@ def sparse_lookups(model: nn.Module) -> Iterator[None]:
         for module in model.modules()
         if isinstance(module, nn.Embedding)
         and not module.sparse
+        and not module.scale_grad_by_freq
         and module.weight.requires_grad
+        and module.weight.is_leaf
         and module.weight.device.type == "cpu"
         and not distributed
     ]

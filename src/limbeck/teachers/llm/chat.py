@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Read = TypeVar("Read")
+#: What the code of a template can end in, and a tokenizer whose templates have names and no default.
+_FAULTS = (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 
 
 def in_chat(tokenizer: Any, prompt: str, read: Callable[[str], Read], *, remedy: str | None = None) -> Read:
@@ -38,7 +40,7 @@ def in_chat(tokenizer: Any, prompt: str, read: Callable[[str], Read], *, remedy:
             add_generation_prompt=True,
             enable_thinking=False,  # read by the templates of models that reason before they answer
         )
-    except TemplateError as error:
+    except _FAULTS as error:
         raise InputError(
             f"the tokenizer's chat template cannot hold the prompt ({error})", remedy=remedy
         ) from error
