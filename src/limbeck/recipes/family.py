@@ -168,21 +168,8 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
     if recipe is not None:
         content["recipe"] = str(recipe.resolve())
     file = _checked(content, path)
-    seeded = next(
-        (one for one in overrides if one.partition("=")[0].strip() in {"seed", file.seed_key}), None
-    )
-    if seeded is not None:
-        raise InputError(
-            f"{seeded}: the seeds of a family stand in its file", path=path, remedy="set `seeds` there"
-        )
     made = make_recipe(recipe_content(file.recipe, overrides), file.recipe)
-    kind = _SEEDED.get(file.seed_key, made.student.kind)
-    if made.student.kind != kind:
-        raise InputError(
-            f"seed_key: '{file.seed_key}' is a key of a {kind} student, not of a {made.student.kind} one",
-            path=path,
-            remedy="take a recipe with such a student, or set `seed_key: seed`",
-        )
+    _check_seeds(path, file, made, overrides)
     changed = [*([] if recipe is None else [made.name]), *overrides]
     if file.recovered and not made.pairs:
         raise InputError(
@@ -210,6 +197,24 @@ def _checked(content: dict[str, Any], path: Path) -> FamilyFile:
     except ValidationError as error:
         keys = f"a family has the keys {', '.join(FamilyFile.model_fields)}"
         raise described(error, path, [FamilyFile], keys) from error
+
+
+def _check_seeds(path: Path, file: FamilyFile, recipe: Recipe, overrides: Sequence[str]) -> None:
+    """Whether the seeds are the family's alone, and the recipe's student has the key that they set."""
+    seeded = next(
+        (one for one in overrides if one.partition("=")[0].strip() in {"seed", file.seed_key}), None
+    )
+    if seeded is not None:
+        raise InputError(
+            f"{seeded}: the seeds of a family stand in its file", path=path, remedy="set `seeds` there"
+        )
+    kind = _SEEDED.get(file.seed_key, recipe.student.kind)
+    if recipe.student.kind != kind:
+        raise InputError(
+            f"seed_key: '{file.seed_key}' is a key of a {kind} student, not of a {recipe.student.kind} one",
+            path=path,
+            remedy="take a recipe with such a student, or set `seed_key: seed`",
+        )
 
 
 def _members(
