@@ -23,7 +23,7 @@ def family(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="The folder; runs/NAME-OF-THE-FILE if not given, with the recipe's name behind it.",
+            help="The folder; runs/NAME-OF-THE-FILE if not given, or with --recipe runs/FILE-RECIPE.",
             show_default=False,
         ),
     ] = None,
