@@ -28,6 +28,7 @@ from limbeck.data import Judgements, Passage, Passages, Queries, Query
 from limbeck.data.formats.beir import beir_passages
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
+from limbeck.pipeline.folder import lock_of
 from limbeck.pipeline.keys import key_of
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.query_generation.cloze import ClozeWriter, without_sentences
@@ -88,6 +89,12 @@ def write_backbone(passages: Sequence[Passage], arguments: argparse.Namespace) -
     """Writes the encoder to `arguments.out`, whole or not at all."""
     work = arguments.out.with_name(f"{arguments.out.name}.training")
     work.mkdir(parents=True, exist_ok=True)
+    with lock_of(work / ".lock"):
+        train_backbone(passages, arguments, work)
+
+
+def train_backbone(passages: Sequence[Passage], arguments: argparse.Namespace, work: Path) -> None:
+    """Trains it in `work`, which is removed once it is written."""
     taken = ClozeWriter(min_words=8, seed=arguments.seed).write(passages, arguments.sentences)
     asked = [
         (f"{passage.id}/{number}", sentence, passage.id)

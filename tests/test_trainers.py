@@ -53,6 +53,17 @@ def test_the_rate_rises_over_its_share_of_the_steps(tmp_path, ratio, steps):
     assert arguments.get_warmup_steps(20) == steps
 
 
+@pytest.mark.parametrize("steps", [0, 1, 7])
+def test_the_rate_rises_over_as_many_steps_as_are_named(tmp_path, steps):
+    settings = Settings(warmup_ratio=0.5, warmup_steps=steps)
+    assert TrainingArguments(**settings.arguments("cpu", tmp_path)).get_warmup_steps(20) == steps
+
+
+def test_the_optimiser_has_the_betas(tmp_path):
+    trainer = make_trainer(tmp_path, Settings(adam_betas=(0.8, 0.95)))
+    assert {group["betas"] for group in trainer.create_optimizer().param_groups} == {(0.8, 0.95)}
+
+
 def test_settings_become_arguments(tmp_path, monkeypatch):
     monkeypatch.setattr(trainers, "supports_bf16", lambda device: device == "cuda")
     plain = TrainerSettings(batch_size=8, learning_rate=1e-3, checkpoint_every=7, seed=5)
@@ -61,6 +72,8 @@ def test_settings_become_arguments(tmp_path, monkeypatch):
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-3,
         "warmup_steps": 0.1,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
         "weight_decay": 0.01,
         "seed": 5,
         "data_seed": 5,

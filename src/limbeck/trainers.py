@@ -43,6 +43,8 @@ class TrainerSettings:
         batch_size: examples a batch.
         learning_rate: at its peak.
         warmup_ratio: share of the steps over which the rate rises; it then falls linearly to zero.
+        warmup_steps: over which it rises; None takes the share.
+        adam_betas: how much AdamW keeps of its running means of the gradient and of its square at each step.
         weight_decay: of AdamW.
         seed: of the shuffling and of dropout.
         checkpoint_every: steps between checkpoints, from which a killed training goes on.
@@ -51,6 +53,8 @@ class TrainerSettings:
     batch_size: int
     learning_rate: float
     warmup_ratio: float = 0.1
+    warmup_steps: int | None = None
+    adam_betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
     seed: int = 0
     checkpoint_every: int
@@ -73,7 +77,11 @@ class TrainerSettings:
             "per_device_train_batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             # The library takes 1 for a number of steps, and what is below for a share of them.
-            "warmup_steps": min(self.warmup_ratio, math.nextafter(1.0, 0.0)),
+            "warmup_steps": min(self.warmup_ratio, math.nextafter(1.0, 0.0))
+            if self.warmup_steps is None
+            else self.warmup_steps,
+            "adam_beta1": self.adam_betas[0],
+            "adam_beta2": self.adam_betas[1],
             "weight_decay": self.weight_decay,
             "seed": self.seed,
             "data_seed": self.seed,

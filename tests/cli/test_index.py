@@ -218,7 +218,7 @@ def test_a_second_writer_is_refused(
     with locked(generative_copy / ".lock", wait_s=0):  # as `limbeck run` does
         result = index(runner, verb, generative_copy, word)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert "another process works in this run folder" in result.stderr
+        assert "another process works in this folder" in result.stderr
         assert len(found(runner, generative_copy)) > 5  # readers do not wait
     assert index(runner, verb, generative_copy, word).exit_code == 0
 

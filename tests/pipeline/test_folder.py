@@ -123,7 +123,7 @@ def test_one_process_at_a_time(folder: RunFolder):
         other.start()
         answer = results.get(timeout=30)
         other.join()
-    assert "another process works in this run folder" in answer
+    assert "another process works in this folder" in answer
     assert str(folder.path) in answer
     with folder.locked():
         pass

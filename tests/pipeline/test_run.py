@@ -312,7 +312,7 @@ def test_it_stops_where_it_is_told(tmp_path: Path, corpus: Path, tiny_encoder_pa
 def test_a_second_run_in_the_folder_is_refused(tmp_path: Path, corpus: Path, tiny_encoder_path: Path):
     folder = RunFolder(tmp_path / "run")
     recipe = tiny_recipe(corpus, tiny_encoder_path)
-    with folder.locked(), pytest.raises(InputError, match="another process works in this run folder"):
+    with folder.locked(), pytest.raises(InputError, match="another process works in this folder"):
         run_stages(Run(recipe, folder), stages_of(recipe))
     assert not (folder / "recipe.yaml").exists()
 

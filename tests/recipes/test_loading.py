@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from limbeck.errors import InputError
+from limbeck.pipeline.distilling import distil_settings
 from limbeck.recipes import (
     BeirData,
     Bm25Member,
@@ -119,6 +120,14 @@ def test_keys_that_came_later_leave_the_settings_of_a_stage_as_they_were():
     assert not plain.later & plain.settings.keys()
     changed = Recipe(data={"kind": "stdlib"}, student={"pooling": "mean"}).student
     assert changed.settings == plain.settings | {"pooling": "mean"}
+
+
+def test_a_training_without_betas_of_its_own_has_the_key_that_it_had():
+    plain = Recipe(data={"kind": "stdlib"})
+    changed = Recipe(data={"kind": "stdlib"}, training={"adam_betas": [0.8, 0.999], "warmup_steps": 9})
+    before, after = (distil_settings(recipe)[2] for recipe in (plain, changed))
+    assert not plain.training.later & before.keys()
+    assert after == before | {"adam_betas": [0.8, 0.999], "warmup_steps": 9}
 
 
 def test_what_is_written_out_reads_back_as_the_same_recipe(folder: Path):

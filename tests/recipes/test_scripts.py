@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from limbeck.pipeline.folder import lock_of
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -95,6 +97,16 @@ def test_a_small_backbone_is_a_model_of_the_library(statutes: Path, tmp_path: Pa
     assert missing.returncode == 1
     assert "none.jsonl" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+def test_two_processes_never_make_the_same_backbone(statutes: Path, tmp_path: Path):
+    work = tmp_path / "backbone.training"
+    work.mkdir()
+    with lock_of(work / ".lock"):
+        done = call("small_backbone.py", tmp_path / "backbone", statutes, *SMALL)
+    assert done.returncode == 1
+    assert f"{work}: another process works in this folder" in done.stderr
+    assert [path.name for path in work.iterdir()] == [".lock"]
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def distil_settings(recipe: Recipe) -> object:
     return [
         recipe.student.settings,
         *([] if recipe.data is None else [recipe.loss.settings]),
-        recipe.training.model_dump(mode="json", exclude=left_out),
+        {name: value for name, value in recipe.training.settings.items() if name not in left_out},
         backbone_settings(recipe),
         recipe.training_seed,
         *([recipe.pair_loss.settings] if recipe.pairs else []),

@@ -246,9 +246,9 @@ def lock_of(path: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                "another process works in this run folder",
+                "another process works in this folder",
                 path=path.parent,
-                remedy="wait for it, or name another folder with --out",
+                remedy="wait for it, or name another folder",
             ) from error
         yield
 

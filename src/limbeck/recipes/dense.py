@@ -102,14 +102,25 @@ class ListLossRecipe(Section):
 Loss = Annotated[D2LLMRecipe | ListLossRecipe, Field(discriminator="kind")]
 
 
+#: Of a running mean.
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Training(Section):
     """How the student and the fine-tuned backbone learn."""
 
+    later = frozenset({"warmup_steps", "adam_betas"})
     epochs: float = Field(1.0, gt=0)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(2e-5, gt=0)
     head_learning_rate: float = Field(5e-4, gt=0)
     warmup_ratio: Fraction = 0.1
+    warmup_steps: int | None = Field(
+        None, ge=0, description="Over which the rate rises; null takes the share of all steps above."
+    )
+    adam_betas: tuple[Decay, Decay] = Field(
+        (0.9, 0.999), description="How much AdamW keeps of its two running means at each step."
+    )
     weight_decay: float = Field(0.01, ge=0)
     accumulation: int = Field(1, ge=1)
     checkpoint_every: int = Field(50, ge=1)

@@ -86,8 +86,8 @@ def _calibrated(
 
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on, beyond the pairs: the budget is the student's."""
-    training = recipe.training
-    budget = training.model_dump(exclude={"hard_negatives", "cosine_weight", "head_learning_rate", "seed"})
+    left_out = {"hard_negatives", "cosine_weight", "head_learning_rate", "seed"}
+    budget = {name: value for name, value in recipe.training.settings.items() if name not in left_out}
     return [
         budget | {"learning_rate": recipe.pair_baseline_rate},
         labelled_settings(recipe),
