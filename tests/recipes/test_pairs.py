@@ -55,6 +55,7 @@ def test_contradictions_of_a_set(tmp_path: Path, changes: dict[str, Any], proble
         ({"pairs": {}}, "the key 'data' is missing"),
         ({"student": {"kind": "generative"}}, "cannot learn from pairs"),
         ({"pair_loss": {"hard_easy": 0.1}}, "drawn at random"),
+        ({"pair_loss": {"in_batch_teacher": True, "pointwise": 0}}, "only pointwise and hard_easy use"),
         (
             {"pair_loss": {"pointwise": 0, "labels": 0, "batch_rank": 0, "rank": 0}},
             "every weight of pair_loss",
@@ -64,6 +65,15 @@ def test_contradictions_of_a_set(tmp_path: Path, changes: dict[str, Any], proble
 def test_contradictions_of_a_recipe(tmp_path: Path, changes: dict[str, Any], problem: str):
     with pytest.raises(InputError, match=problem):
         make_recipe(content(tmp_path) | changes, tmp_path / "recipe.yaml")
+
+
+def test_texts_of_the_batch_stand_for_texts_drawn_at_random(tmp_path: Path):
+    losses = {"hard_easy": 0.1, "pointwise": 0, "in_batch_teacher": True}
+    recipe = make_recipe(content(tmp_path) | {"pair_loss": losses}, tmp_path / "recipe.yaml")
+    assert recipe.pairs["set"].random == 0
+    assert (
+        "in_batch_teacher" not in make_recipe(content(tmp_path), tmp_path / "recipe.yaml").pair_loss.settings
+    )
 
 
 def test_the_task_of_the_corpus_keeps_its_name(tmp_path: Path):

@@ -21,6 +21,7 @@ from limbeck.mining import BM25, BM25Miner, DenseMiner, Miner, mine_to
 from limbeck.pipeline.run import Run
 from limbeck.recipes import BeirData, CorpusData, HubData, Recipe, RunMember, Split, StdlibData
 from limbeck.students.dense.backbone import load_backbone
+from limbeck.students.dense.lists import TrainingList, training_lists
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 #: Splits whose candidates are ranked by systems and teacher, and not learnt from.
@@ -251,3 +252,16 @@ def open_bm25(run: Run) -> BM25:
 def candidate_lists(run: Run, name: str) -> Rankings:
     """Rankings of the mining stage by name: `train`, `easy`, `dev`, `bm25-test`."""
     return Rankings.open(run.folder / "mine" / f"{name}.arrow")
+
+
+def student_lists(run: Run, candidates: Rankings, easy: Rankings) -> list[TrainingList]:
+    """What a dense student learns from, of the candidates and the passages drawn at random."""
+    return list(
+        training_lists(
+            candidates,
+            easy,
+            training_queries(run)[1],
+            hard_negatives=run.recipe.training.hard_negatives,
+            seed=run.recipe.training_seed,
+        )
+    )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +16,22 @@ from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
 from limbeck.pipeline.candidates import (
     backbone_settings,
-    candidate_lists,
     start_backbone,
+    student_lists,
     training_queries,
 )
-from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import SCRATCH, write_json
+from limbeck.pipeline.in_batch import in_batch_teacher
 from limbeck.pipeline.pairs.distilling import pair_tasks
-from limbeck.pipeline.pairs.mining import open_lists
 from limbeck.pipeline.run import Run
-from limbeck.pipeline.servers import asks_server, teaching_servers
-from limbeck.pipeline.teaching import imitates_features, open_teacher, training_features
+from limbeck.pipeline.teaching import imitates_features, training_features
 from limbeck.pipeline.trainer_progress import TrainerProgress
-from limbeck.recipes import RETRIEVAL, D2LLMRecipe, DenseStudentRecipe, Recipe
+from limbeck.recipes import RETRIEVAL, D2LLMRecipe, Recipe
 from limbeck.students.dense.adapters import LoraSettings
-from limbeck.students.dense.lists import ListCollator, TrainingList, training_lists
+from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective, StudentLoss
 from limbeck.students.dense.pair_training import StudentTask, train_on_tasks
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
-from limbeck.students.dense.sampling import batch_shares
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import (
     TrainingSettings,
@@ -45,13 +40,11 @@ from limbeck.students.dense.training import (
     train_student,
 )
 from limbeck.students.dense.units import Sample, level_offset, sampled_scores, spread_ratio
-from limbeck.teachers import Pair, ScoreCache, score_pairs
+from limbeck.teachers import ScoreCache
 from limbeck.trainers import require_finite
 
 #: Texts encoded between two reports of progress.
 BLOCK = 256
-#: Lists whose pairs tell how many tokens a pair has.
-SAMPLED = 100
 MODEL = "model"
 
 
@@ -102,13 +95,13 @@ def distil(run: Run, work: Path) -> None:
                 work_dir=work / SCRATCH,
                 cosine_weight=recipe.training.cosine_weight,
                 features=_features(run),
-                ask=_in_batch_teacher(run, lists, cache),
+                ask=in_batch_teacher(run, lists, cache),
                 callbacks=callbacks,
             )
         else:
             outcome = train_on_tasks(
                 student,
-                _retrieval_task(run, student, cache) | pair_tasks(run, student, work),
+                _retrieval_task(run, student, cache) | pair_tasks(run, student, work, cache),
                 settings=settings,
                 work_dir=work / SCRATCH,
                 temperature=recipe.training.task_temperature,
@@ -119,62 +112,9 @@ def distil(run: Run, work: Path) -> None:
     write_json(work / "curve.json", outcome.curve)
 
 
-def asks_in_batch(recipe: Recipe) -> bool:
-    """Whether a server scores the pairs of each batch while the student learns."""
-    if recipe.data is None or not isinstance(recipe.student, DenseStudentRecipe):
-        return False
-    return asks_server(recipe) and isinstance(recipe.loss, D2LLMRecipe) and recipe.loss.in_batch_teacher
-
-
-def count_in_batch(run: Run, estimate: CostEstimate) -> None:
-    """The most that `in_batch_teacher` can ask servers: which pairs share a batch is drawn in training."""
-    data, candidates, easy = run.dataset, candidate_lists(run, "train"), candidate_lists(run, "easy")
-    # With fewer negatives, which the teacher may find too likely, the lists are shorter and no more.
-    lists = _lists(run, candidates, easy)
-    if not lists:
-        return
-    met = _passes(run, len(lists)) * _in_batch_pairs(run, lists)
-    passages = {passage for ranking in (candidates, easy) for _, passage in ranking.pairs()}
-    every = len({row.query_id for row in lists}) * len(passages)
-    some = lists[:: max(1, len(lists) // SAMPLED)]
-    alike = (
-        (data.queries["train"].text(row.query_id), content)
-        for row in some
-        for content in data.training_view.contents(data.training_view.rows(row.passage_ids))
-    )
-    estimate.add_bound("pairs within batches", teaching_servers(run), min(met, every), alike)
-
-
-def _passes(run: Run, lists: int) -> int:
-    """How often the training goes through the lists, at most; beside pairs the temperature shares it out."""
-    recipe = run.recipe
-    sizes = [lists, *(len(open_lists(run, name).lists) for name in recipe.pairs)]
-    batches = [math.ceil(size / recipe.training.batch_size) for size in sizes]
-    share = int(batch_shares(batches, recipe.training.task_temperature)[0])
-    return math.ceil(recipe.training.epochs * share / batches[0])
-
-
-def _in_batch_pairs(run: Run, lists: Sequence[TrainingList]) -> int:
-    """The pairs of a query with the others' passages in its batches, in one pass through the lists."""
-    others = min(run.recipe.training.batch_size, len(lists)) - 1
-    return others * sum(len(row.passage_ids) for row in lists)
-
-
 def _retrieval_lists(run: Run) -> list[TrainingList]:
     taught = (Rankings.open(run.folder / "teach" / f"{name}.arrow") for name in ("candidates", "easy"))
-    return _lists(run, *taught)
-
-
-def _lists(run: Run, candidates: Rankings, easy: Rankings) -> list[TrainingList]:
-    return list(
-        training_lists(
-            candidates,
-            easy,
-            training_queries(run)[1],
-            hard_negatives=run.recipe.training.hard_negatives,
-            seed=run.recipe.training_seed,
-        )
-    )
+    return student_lists(run, *taught)
 
 
 def _retrieval_task(run: Run, student: DenseStudent, cache: ScoreCache) -> dict[str, StudentTask]:
@@ -193,28 +133,13 @@ def _retrieval_task(run: Run, student: DenseStudent, cache: ScoreCache) -> dict[
         data.queries["train"],
         data.training_view,
         _features(run),
-        _in_batch_teacher(run, lists, cache),
+        in_batch_teacher(run, lists, cache),
     )
     return {RETRIEVAL: StudentTask(list_dataset(lists), collator, loss)}
 
 
 def _features(run: Run) -> PairFeatures | None:
     return training_features(run) if imitates_features(run.recipe) else None
-
-
-def _in_batch_teacher(
-    run: Run, lists: Sequence[TrainingList], cache: ScoreCache
-) -> Callable[[Sequence[Pair]], NDArray[np.float64]] | None:
-    """Scores of in-batch pairs, computed when a batch needs them and cached; None where none are wanted."""
-    recipe = run.recipe
-    if not (isinstance(recipe.loss, D2LLMRecipe) and recipe.loss.in_batch_teacher):
-        return None
-    pairs = _in_batch_pairs(run, lists)
-    run.progress.note(
-        f"the teacher scores the pairs of each query with the passages of its batch: at most {pairs:,} an "
-        "epoch, less those that it has scored before"
-    )
-    return partial(score_pairs, open_teacher(run, "train"), cache=cache)
 
 
 def student_options(recipe: Recipe) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from limbeck.pipeline import (
     evaluating,
     generating,
     identifiers,
+    in_batch,
     inspection,
     inventing,
     preflight,
@@ -167,7 +168,7 @@ _EVALUATE = Stage(
     asking=Asking(evaluating.asks_servers, ("mine",), evaluating.count_evaluated),
     publishes=evaluating.PUBLISHED,
 )
-_IN_BATCH = Asking(distilling.asks_in_batch, ("mine",), distilling.count_in_batch)
+_IN_BATCH = Asking(in_batch.asks_in_batch, ("mine",), in_batch.count_in_batch)
 _DENSE = (
     *_FIRST,
     *_TEACHER,
@@ -314,7 +315,7 @@ def _dense_stages(recipe: Recipe, left_out: set[str]) -> tuple[Stage, ...]:
     distil = replace(
         _DENSE[at],
         after=(*_DENSE[at].after, pair_teaching.TEACH_STAGE),
-        asking=replace(_IN_BATCH, after=(*_IN_BATCH.after, pair_mining.STAGE)),
+        asking=replace(_IN_BATCH, after=(*(_IN_BATCH.after if recipe.data else ()), pair_mining.STAGE)),
     )
     before, after = _DENSE[:at], _DENSE[at + 1 :]
     stages = (*before, *_PAIRS, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)

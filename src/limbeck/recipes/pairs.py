@@ -172,7 +172,7 @@ class PairSetRecipe(Section):
 class PairLossRecipe(Section):
     """What a student minimises on pairs, weighted; 0 leaves a part out."""
 
-    later = frozenset({"feature"})
+    later = frozenset({"feature", "in_batch_teacher"})
 
     pointwise: float = Field(
         1.0, ge=0, description="Cross-entropy with the teacher's probability, each pair."
@@ -189,6 +189,11 @@ class PairLossRecipe(Section):
         0.0,
         ge=0,
         description="Feature imitation over each text's own list; the teacher is a cross-encoder or an LLM.",
+    )
+    in_batch_teacher: bool = Field(
+        False,
+        description="Whether the teacher scores each text with all texts of its batch, for pointwise and "
+        "hard_easy; otherwise it scores neighbours and texts drawn at random.",
     )
     temperature: float = Field(1.0, gt=0, description="Of the contrastive imitation.")
     positive_from: float = Field(

@@ -108,12 +108,18 @@ class Recipe(Section):
             raise ValueError(f"pairs.{RETRIEVAL}: this is what the corpus's own task is called: take another")
         if self.pairs and not self.pair_loss.has_weight:
             raise ValueError("nothing to learn from the pairs: every weight of pair_loss is 0")
-        if self.pair_loss.hard_easy and any(
-            not (one.neighbours and one.random) for one in self.pairs.values()
+        loss = self.pair_loss
+        if loss.hard_easy and any(
+            not (one.neighbours and (one.random or loss.in_batch_teacher)) for one in self.pairs.values()
         ):
             raise ValueError(
                 "pair_loss.hard_easy sets neighbours against texts drawn at random: every set of pairs needs "
-                "both `neighbours` and `random` above 0"
+                "both `neighbours` and `random` above 0, or `neighbours` and pair_loss.in_batch_teacher"
+            )
+        if loss.in_batch_teacher and not (loss.pointwise or loss.hard_easy):
+            raise ValueError(
+                "pair_loss.in_batch_teacher asks for scores that only pointwise and hard_easy use, and both "
+                "have the weight 0"
             )
         return self
 

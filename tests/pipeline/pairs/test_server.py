@@ -27,10 +27,11 @@ ACCOUNT = f"pairs.tiny: {MODEL}"
 
 def server_recipe(pairs: Path, encoder: Path, url: str, /, set_changes: Any = None, **changes: Any) -> Recipe:
     """Of a set whose teacher is a server, paid one a request, and the backbone, which knows more."""
+    sections = {key: changes.pop(key) for key in ("pair_loss",) if key in changes}
     price = {"prompt": 0, "completion": 1e6}
     member = {"kind": "server", "url": url, "model": MODEL, "prompt": PROMPT, "price": price} | changes
     one = set_content(pairs, teacher={"members": [member, {"kind": "bi-encoder"}]}, **(set_changes or {}))
-    return pair_recipe(pairs, encoder, pairs={"tiny": one})
+    return pair_recipe(pairs, encoder, pairs={"tiny": one}, **sections)
 
 
 def texts(folder: Path, split: str) -> list[tuple[str, str]]:
@@ -121,6 +122,30 @@ def test_an_estimate_above_the_limit_stops_it_before_the_members_are_made(
         run_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "pair-teacher").exists()
     assert len(server.requests) == before
+
+
+@pytest.mark.slow
+def test_pairs_that_a_batch_will_hold_are_told_as_a_bound_and_asked_once(
+    pairs: Path, tiny_encoder_path: Path, server: TinyServer, tmp_path: Path
+):
+    recipe = server_recipe(
+        pairs, tiny_encoder_path, server.url, {"random": 0}, pair_loss={"in_batch_teacher": True}
+    )
+    record = run_recipe(recipe, tmp_path, anyway=True, until="pair-teach")
+    (bound,) = [note for note in record.notes if "tiny: pairs within batches: at most " in note]
+    most = int(bound.split("at most ")[1].split(" requests")[0].replace(",", ""))
+    training = recipe.training
+    # 48 lists of a labelled text and two neighbours; in its batch each meets all other lists, in each epoch.
+    assert most == training.epochs * (training.batch_size - 1) * 48 * 3
+    before = len(server.requests)
+    record = run_recipe(recipe, tmp_path, anyway=True, until="distil")
+    assert any("each text of tiny with the texts of its batch" in note for note in record.notes)
+    asked = server.answered(before)
+    assert 0 < len(asked) <= most
+    assert len(asked) == len(set(asked))
+    again = recipe.model_copy(update={"training": training.model_copy(update={"learning_rate": 1e-4})})
+    run_recipe(again, tmp_path, anyway=True, until="distil")
+    assert server.answered(before) == asked
 
 
 @pytest.mark.parametrize("task", ["symmetric", "asymmetric"])

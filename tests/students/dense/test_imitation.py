@@ -132,6 +132,28 @@ def test_a_batch_of_one_list_asks_nothing(student, world):
     assert not asked.pairs
 
 
+def test_the_other_texts_of_a_batch_of_pairs_are_scored_for_each_text(student, world):
+    # Example 0: text 0, labelled with 1, a neighbour 2, a drawn 3. Example 1: 4, labelled with 0 and with 5.
+    lists = np.array([[0, 1, 2, 3], [4, 5, 2, 0]])
+    dataset = pair_dataset(lists, np.arange(6.0).reshape(2, 3), np.array([1.0, 0.5]), 1)
+    asked, rows = Asked(), [dataset[0], dataset[1]]
+    before = PairCollator(student.model, world.passages)(rows)["label"]
+    targets = PairCollator(student.model, world.passages, ask=asked)(rows)["label"]
+    content = {row: world.passages[row].content for row in range(6)}
+    # The pool, in the order in which the lists name them: 1 2 3 5 0. A text is not asked about itself.
+    wanted = [(0, 3, 5), (1, 0, 1), (1, 2, 3)]
+    assert asked.pairs == [(content[(0, 4)[at]], content[text]) for at, _, text in wanted]
+    for at, column, text in wanted:
+        assert not before.pool_teacher_mask[at, column]
+        assert targets.pool_teacher_mask[at, column]
+        expected = asked.score(content[(0, 4)[at]], content[text])
+        assert targets.pool_teacher[at, column] == pytest.approx(expected)
+    known = before.pool_teacher_mask
+    assert torch.equal(targets.pool_teacher[known], before.pool_teacher[known])
+    assert targets.pool_teacher_mask.sum() == known.sum() + len(wanted)
+    assert PairObjective(PairWeights()).reads_pool(targets)
+
+
 def test_pairs_carry_the_features_of_their_lists_and_learn_from_them(student, world):
     # Two examples with neighbours (the second lacks one), then a text drawn at random, which has no feature.
     lists = np.array([[0, 1, 2, 3, 9], [4, 5, 6, -1, 10]])

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from limbeck.pipeline.candidates import backbone_settings, start_backbone
 from limbeck.pipeline.folder import SCRATCH, write_json
+from limbeck.pipeline.in_batch import in_batch_pair_teacher
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
 from limbeck.pipeline.pairs.reading import labelled_pairs, labelled_settings
 from limbeck.pipeline.pairs.teaching import taught_features, taught_scores
@@ -23,6 +24,7 @@ from limbeck.students.dense.pair_scoring import PairScorer
 from limbeck.students.dense.pair_training import StudentTask, fine_tune_on_labels
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings
+from limbeck.teachers import ScoreCache
 from limbeck.teachers.pair_ensemble import calibration
 from limbeck.trainers import require_finite
 
@@ -34,17 +36,18 @@ CALIBRATION = "calibration.json"
 SAMPLE = 1000
 
 
-def pair_tasks(run: Run, student: DenseStudent, work: Path) -> dict[str, StudentTask]:
+def pair_tasks(run: Run, student: DenseStudent, work: Path, cache: ScoreCache) -> dict[str, StudentTask]:
     """A task a set of pairs; leaves `calibration.json`.
 
     Args:
         run: a run whose pairs are scored.
         student: at step 0.
         work: the folder of the stage that teaches it.
+        cache: of the teachers' scores.
     """
     recipe, loss = run.recipe, run.recipe.pair_loss
     tasks, scales = {}, {}
-    options = loss.model_dump(exclude={"temperature", "positive_from"})
+    options = loss.model_dump(exclude={"temperature", "positive_from", "in_batch_teacher"})
     for name, one in recipe.pairs.items():
         lists, scores = open_lists(run, name), taught_scores(run, name)
         slope, bias = _calibrated(student, lists, scores, one.task)
@@ -57,6 +60,7 @@ def pair_tasks(run: Run, student: DenseStudent, work: Path) -> dict[str, Student
                 lists.texts,
                 symmetric=one.task == "symmetric",
                 features=taught_features(run, name) if loss.feature else None,
+                ask=in_batch_pair_teacher(run, name, cache),
             ),
             StudentLoss(
                 student.model,

@@ -16,6 +16,9 @@ from torch import Tensor
 from limbeck.data import Judgements, PairFeatures, Passages, Queries, RankedList, Rankings
 from limbeck.students.dense.backbone import training_prompts
 
+#: Gives the teacher's scores (pairs,) of first and second texts.
+AskTeacher = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
@@ -174,8 +177,7 @@ class ListCollator:
         queries: texts of the queries.
         passages: texts of the passages that training sees.
         features: the teacher's features of positives and hard negatives; None where they are not imitated.
-        ask: gives the teacher's scores (pairs,) of query and passage texts; each query is then scored with
-            every candidate of its batch, and not with its own easy negatives only. None asks nothing.
+        ask: the teacher, of query and passage texts; see `ask_in_batch`. None asks nothing.
         valid_label_columns: what the trainer asks of a collator: which columns are no texts.
     """
 
@@ -183,7 +185,7 @@ class ListCollator:
     queries: Queries
     passages: Passages
     features: PairFeatures | None = None
-    ask: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None = None
+    ask: AskTeacher | None = None
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -201,7 +203,7 @@ class ListCollator:
         texts = [self.queries.text(row.query_id) for row in rows]
         contents = self.passages.contents(self.passages.rows(pool))
         if self.ask is not None:
-            _ask_in_batch(self.ask, texts, contents, targets)
+            ask_in_batch(self.ask, texts, contents, targets)
         if self.features is not None:
             targets = replace(targets, teacher_features=_features(self.features, rows, targets))
         prompts = training_prompts(self.model)
@@ -214,13 +216,21 @@ class ListCollator:
         }
 
 
-def _ask_in_batch(
-    ask: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]],
-    queries: Sequence[str],
-    passages: Sequence[str],
-    targets: ListBatch,
+def ask_in_batch(
+    ask: AskTeacher, queries: Sequence[str], passages: Sequence[str], targets: ListBatch
 ) -> None:
-    """Fills in the teacher's scores of the batch's negatives that a row's own list lacks."""
+    """Fills in the teacher's scores of the batch's negatives that a row's own list lacks.
+
+    Each query is then scored with every candidate of its batch, and not with its own easy negatives only.
+
+    Source: D2LLM, arXiv 2406.17262, rank imitation of hard against in-batch negatives.
+
+    Args:
+        ask: the teacher.
+        queries: texts of the rows (batch,).
+        passages: texts of the pool (pool,).
+        targets: of the batch; its `pool_teacher` and `pool_teacher_mask` are changed.
+    """
     wanted = targets.candidates & ~targets.pool_teacher_mask
     wanted[torch.arange(len(queries)), targets.lists[:, 0]] = False
     places = wanted.nonzero()

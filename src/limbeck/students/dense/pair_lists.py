@@ -14,7 +14,7 @@ from torch import Tensor
 
 from limbeck.data import Passages
 from limbeck.students.dense.backbone import training_prompts
-from limbeck.students.dense.lists import ListBatch, TrainingList, list_batch
+from limbeck.students.dense.lists import AskTeacher, ListBatch, TrainingList, ask_in_batch, list_batch
 
 _FEATURES = Features(
     {
@@ -93,6 +93,7 @@ class PairCollator:
         symmetric: whether both texts of a pair get the same prompt.
         features: the teacher's features (pairs, dimension) of labelled pairs and neighbours, list by list;
             None where they are not imitated.
+        ask: the teacher, of first and second texts; see `ask_in_batch`. None asks nothing.
         valid_label_columns: what the trainer asks of a collator: which columns are no texts.
     """
 
@@ -100,6 +101,7 @@ class PairCollator:
     texts: Passages
     symmetric: bool = True
     features: NDArray[np.float16] | None = None
+    ask: AskTeacher | None = None
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -119,6 +121,10 @@ class PairCollator:
             for row in features
         ]
         pool, lists = list_batch(rows)
+        firsts = self.texts.contents([row["first"] for row in features])
+        others = self.texts.contents([int(text) for text in pool])
+        if self.ask is not None:
+            ask_in_batch(self.ask, firsts, others, lists)
         gold = torch.tensor([row["gold"] for row in features], dtype=torch.float32)
         targets = PairBatch(
             lists.lists,
@@ -132,13 +138,11 @@ class PairCollator:
         )
         prompts = training_prompts(self.model)
         asked = self.model.preprocess(
-            self.texts.contents([row["first"] for row in features]),
+            firsts,
             prompt=prompts.document if self.symmetric else prompts.query,
             task="document" if self.symmetric else "query",
         )
-        given = self.model.preprocess(
-            self.texts.contents([int(text) for text in pool]), prompt=prompts.document, task="document"
-        )
+        given = self.model.preprocess(others, prompt=prompts.document, task="document")
         return {
             "label": targets,
             **{f"query_{name}": value for name, value in asked.items()},

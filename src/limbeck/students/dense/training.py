@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset, DatasetDict, Features, List, Value
-from numpy.typing import NDArray
 from safetensors.torch import load_model, save_model
 from sentence_transformers import (
     SentenceTransformer,
@@ -25,7 +23,7 @@ from limbeck.data import Judgements, PairFeatures, Passages, Queries
 from limbeck.errors import InputError
 from limbeck.students.dense.adapters import has_adapters
 from limbeck.students.dense.backbone import training_prompts
-from limbeck.students.dense.lists import ListCollator, TrainingList
+from limbeck.students.dense.lists import AskTeacher, ListCollator, TrainingList
 from limbeck.students.dense.lookups import sparse_lookups
 from limbeck.students.dense.objective import Objective, StudentLoss
 from limbeck.students.dense.student import DenseStudent
@@ -91,7 +89,7 @@ def train_student(
     task: str = "asymmetric",
     cosine_weight: float = 0.0,
     features: PairFeatures | None = None,
-    ask: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None = None,
+    ask: AskTeacher | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
     """Teaches a student the teacher's rankings.
