@@ -90,6 +90,8 @@ def write_backbone(passages: Sequence[Passage], arguments: argparse.Namespace) -
     work = arguments.out.with_name(f"{arguments.out.name}.training")
     work.mkdir(parents=True, exist_ok=True)
     with lock_of(work / ".lock"):
+        if arguments.out.exists():  # another process has made it since
+            raise InputError("exists", path=arguments.out, remedy="name another folder, or remove it")
         train_backbone(passages, arguments, work)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,13 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from limbeck import trainers
 from limbeck.errors import InputError
-from limbeck.trainers import EpochSettings, TrainerSettings, last_whole_checkpoint, run_trainer
+from limbeck.trainers import (
+    EpochSettings,
+    TrainerSettings,
+    forget_other_runs,
+    last_whole_checkpoint,
+    run_trainer,
+)
 from tests.trainings import Interrupt, Interrupted, Steps, assert_same, losses, weights
 
 
@@ -62,6 +69,17 @@ def test_the_rate_rises_over_as_many_steps_as_are_named(tmp_path, steps):
 def test_the_optimiser_has_the_betas(tmp_path):
     trainer = make_trainer(tmp_path, Settings(adam_betas=(0.8, 0.95)))
     assert {group["betas"] for group in trainer.create_optimizer().param_groups} == {(0.8, 0.95)}
+
+
+def test_a_folder_from_before_there_were_betas_goes_on(tmp_path):
+    forget_other_runs(tmp_path, Settings(), ["data"])
+    note = json.loads((tmp_path / "limbeck.json").read_text())
+    assert not note["settings"].keys() & {"adam_betas", "warmup_steps"}
+    (tmp_path / "model").mkdir()
+    forget_other_runs(tmp_path, Settings(), ["data"])
+    assert (tmp_path / "model").is_dir()
+    forget_other_runs(tmp_path, Settings(adam_betas=(0.8, 0.9)), ["data"])
+    assert not (tmp_path / "model").exists()
 
 
 def test_settings_become_arguments(tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ from limbeck.files import atomic_path, make_folder
 from limbeck.hardware import supports_bf16
 
 _STATE = "trainer_state.json"  # the trainer writes it last
+_LATER = frozenset({"warmup_steps", "adam_betas"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +235,13 @@ def forget_other_runs(work_dir: Path, settings: TrainerSettings, inputs: Sequenc
         inputs: what tells its base and its data from others.
     """
     make_folder(work_dir)
-    wanted = json.dumps({"settings": asdict(settings), "inputs": list(inputs)}, indent=2, sort_keys=True)
+    # A folder from before there were these settings goes on where they are as they were then.
+    told = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in _LATER or value != type(settings).__dataclass_fields__[name].default
+    }
+    wanted = json.dumps({"settings": told, "inputs": list(inputs)}, indent=2, sort_keys=True)
     note = work_dir / "limbeck.json"
     if not note.is_file() or note.read_text("utf-8") != wanted:
         remove_checkpoints(work_dir)

@@ -90,6 +90,10 @@ def test_variants_of_the_student_that_contradict_each_other(
         ("training: {hard_negatives: 0}\nloss: {kind: d2llm, feature: 0.001}", "hard_negatives is 0"),
         ("loss: {kind: d2llm, in_batch_teacher: true, hard_easy: 0}", "only hard_easy uses"),
         (
+            "training: {batch_size: 1}\nloss: {kind: d2llm, in_batch_teacher: true}",
+            r"loss\.in_batch_teacher needs batches",
+        ),
+        (
             "training: {hard_negatives: 0}\nloss: {kind: d2llm, in_batch_teacher: true}",
             "in_batch_teacher asks for scores that are compared with those of hard negatives",
         ),

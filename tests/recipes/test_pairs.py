@@ -57,6 +57,10 @@ def test_contradictions_of_a_set(tmp_path: Path, changes: dict[str, Any], proble
         ({"pair_loss": {"hard_easy": 0.1}}, "drawn at random"),
         ({"pair_loss": {"in_batch_teacher": True, "pointwise": 0}}, "only pointwise and hard_easy use"),
         (
+            {"pair_loss": {"in_batch_teacher": True}, "training": {"batch_size": 1}},
+            r"pair_loss\.in_batch_teacher needs batches",
+        ),
+        (
             {"pair_loss": {"pointwise": 0, "labels": 0, "batch_rank": 0, "rank": 0}},
             "every weight of pair_loss",
         ),

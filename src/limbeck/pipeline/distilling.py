@@ -95,7 +95,7 @@ def distil(run: Run, work: Path) -> None:
                 work_dir=work / SCRATCH,
                 cosine_weight=recipe.training.cosine_weight,
                 features=_features(run),
-                ask=in_batch_teacher(run, lists, cache),
+                ask=in_batch_teacher(run, cache),
                 callbacks=callbacks,
             )
         else:
@@ -133,7 +133,7 @@ def _retrieval_task(run: Run, student: DenseStudent, cache: ScoreCache) -> dict[
         data.queries["train"],
         data.training_view,
         _features(run),
-        in_batch_teacher(run, lists, cache),
+        in_batch_teacher(run, cache),
     )
     return {RETRIEVAL: StudentTask(list_dataset(lists), collator, loss)}
 

@@ -318,7 +318,9 @@ def _dense_stages(recipe: Recipe, left_out: set[str]) -> tuple[Stage, ...]:
         asking=replace(_IN_BATCH, after=(*(_IN_BATCH.after if recipe.data else ()), pair_mining.STAGE)),
     )
     before, after = _DENSE[:at], _DENSE[at + 1 :]
-    stages = (*before, *_PAIRS, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)
+    # What asks nothing comes first: all that servers will be asked is then told before any is.
+    reading, teaching_pairs = _PAIRS[:2], _PAIRS[2:]
+    stages = (*reading, *before, *teaching_pairs, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)
     return _kept(stages, left_out if recipe.data else {stage.name for stage in (*before, *after)})
 
 

@@ -116,7 +116,7 @@ class Training(Section):
     head_learning_rate: float = Field(5e-4, gt=0)
     warmup_ratio: Fraction = 0.1
     warmup_steps: int | None = Field(
-        None, ge=0, description="Over which the rate rises; null takes the share of all steps above."
+        None, ge=0, description="Over which the rate rises; null takes warmup_ratio of all steps."
     )
     adam_betas: tuple[Decay, Decay] = Field(
         (0.9, 0.999), description="How much AdamW keeps of its two running means at each step."

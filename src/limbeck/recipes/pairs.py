@@ -184,7 +184,9 @@ class PairLossRecipe(Section):
     rank: float = Field(1.0, ge=0, description="1 - Pearson with the teacher over each text's own list.")
     contrastive: float = Field(0.0, ge=0, description="Contrastive imitation, of positive pairs.")
     in_batch: float = Field(0.0, ge=0, description="Cross-entropy among a batch's texts, of positive pairs.")
-    hard_easy: float = Field(0.0, ge=0, description="Neighbours against texts drawn at random.")
+    hard_easy: float = Field(
+        0.0, ge=0, description="Neighbours against texts drawn at random, or of the batch."
+    )
     feature: float = Field(
         0.0,
         ge=0,
@@ -192,8 +194,8 @@ class PairLossRecipe(Section):
     )
     in_batch_teacher: bool = Field(
         False,
-        description="Whether the teacher scores each text with all texts of its batch, for pointwise and "
-        "hard_easy; otherwise it scores neighbours and texts drawn at random.",
+        description="Whether the teacher also scores each text with the other texts of its batch, for "
+        "pointwise and hard_easy.",
     )
     temperature: float = Field(1.0, gt=0, description="Of the contrastive imitation.")
     positive_from: float = Field(

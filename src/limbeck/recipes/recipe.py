@@ -121,6 +121,8 @@ class Recipe(Section):
                 "pair_loss.in_batch_teacher asks for scores that only pointwise and hard_easy use, and both "
                 "have the weight 0"
             )
+        if self.pairs and loss.in_batch_teacher and self.training.batch_size == 1:
+            raise ValueError("pair_loss.in_batch_teacher needs batches: training.batch_size is 1")
         return self
 
     @model_validator(mode="after")
@@ -199,6 +201,8 @@ class Recipe(Section):
             raise ValueError("loss.feature compares features of the interaction module: a cosine has none")
         if loss.feature and self.training.hard_negatives == 0:
             raise ValueError("loss.feature compares hard negatives: training.hard_negatives is 0")
+        if loss.in_batch_teacher and self.training.batch_size == 1:
+            raise ValueError("loss.in_batch_teacher needs batches: training.batch_size is 1")
         if loss.in_batch_teacher and self.training.hard_negatives == 0:
             raise ValueError(
                 "in_batch_teacher asks for scores that are compared with those of hard negatives, and "

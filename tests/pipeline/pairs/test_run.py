@@ -177,6 +177,11 @@ def test_stages_come_behind_what_they_read(corpus: Path, pairs: Path, tiny_encod
     for stages in (alone, mixed):
         for at, stage in enumerate(stages):
             assert set(stage.after) <= {before.name for before in stages[:at]}
+    # All that servers will be asked can be told before a teacher is made, and before any is asked.
+    names = [stage.name for stage in mixed]
+    told = {name for stage in mixed if stage.asking for name in stage.asking.after}
+    assert told == {"mine", "pair-mine"}
+    assert max(map(names.index, told)) < names.index("teacher")
 
 
 def test_pairs_leave_the_stages_of_a_corpus_as_they_are(corpus: Path, pairs: Path, tiny_encoder_path: Path):

@@ -32,7 +32,7 @@ class PairWeights:
         rank: `1 - Pearson` of logits and teacher probabilities over each text's own list.
         contrastive: contrastive imitation, of lists whose labelled pair is positive.
         in_batch: cross-entropy of the positive among the texts of the batch, of the same lists.
-        hard_easy: order of neighbours and texts drawn at random, as the teacher has it.
+        hard_easy: order of neighbours and easy texts, drawn at random or of the batch, as the teacher has it.
         feature: feature imitation over each text's own list, on the interaction module's logits alone.
     """
 
