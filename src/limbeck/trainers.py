@@ -33,6 +33,7 @@ from limbeck.files import atomic_path, make_folder
 from limbeck.hardware import supports_bf16
 
 _STATE = "trainer_state.json"  # the trainer writes it last
+#: Settings that notes of older folders lack; see `forget_other_runs`.
 _LATER = frozenset({"warmup_steps", "adam_betas"})
 
 

@@ -34,8 +34,8 @@ SAMPLED, SAMPLED_PAIRS = 100, 1000
 
 def asks_in_batch(recipe: Recipe) -> bool:
     """Whether a server scores the pairs of each batch while the student learns."""
-    asked = asks_server(recipe) if _of_queries(recipe) else False
-    return asked or (_of_pairs(recipe) and asks_about_pairs(recipe))
+    of_queries = _of_queries(recipe) and asks_server(recipe)
+    return of_queries or (_of_pairs(recipe) and asks_about_pairs(recipe))
 
 
 def in_batch_teacher(run: Run, cache: ScoreCache) -> AskTeacher | None:
