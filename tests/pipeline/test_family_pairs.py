@@ -68,7 +68,8 @@ def leave_runs(family: Family, folder: Path) -> None:
 def read_all(family: Family, folder: Path) -> PairMeasures:
     measures = PairMeasures()
     for member in family.members:
-        measures.read(member, family.systems.get(member.variant, measures.student(member.recipe)), folder)
+        system, *_ = family.systems.get(member.variant, (measures.student(member.recipe),))
+        measures.read(member, system, folder)
     return measures
 
 
@@ -192,7 +193,9 @@ def test_a_family_over_a_corpus_and_pairs_has_a_table_of_each(
     family = write_family(
         tmp_path / "files",
         both | {"pairs": content["pairs"]},
-        variants={"branch-a-task": {}, "one-branch": {"student.branches": "shared"}},
+        variants={"branch-a-task": {}, "one-branch": {"student.branches": "shared"}, "tuned": {}},
+        # Each table has the first of them that it knows.
+        systems={"tuned": ["backbone-in-batch", "backbone-fine-tuned"]},
     )
     tables = run_family(family, tmp_path / "out", anyway=True)
     assert [table.results.unit for table in tables] == ["query", "pair"]
@@ -200,3 +203,9 @@ def test_a_family_over_a_corpus_and_pairs_has_a_table_of_each(
         assert {"branch-a-task", "one-branch", "teacher"} <= set(table.results.systems)
         assert all((tmp_path / "out" / name).is_file() for name in table.files)
         assert Results.read(tmp_path / "out" / table.files[0]).systems == table.results.systems
+    for table, path, system in zip(
+        tables, (".", "pairs"), ("backbone-in-batch", "backbone-fine-tuned"), strict=True
+    ):
+        measured = Results.read(tmp_path / "out" / "tuned" / "seed-0" / path / "metrics.json")
+        for name, metric in table.results.systems["tuned"].metrics.items():
+            assert metric.value == pytest.approx(measured.systems[system].metrics[name].value)

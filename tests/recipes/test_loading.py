@@ -63,6 +63,11 @@ def test_layers_of_the_backbone_are_a_dense_student_s(folder: Path, refused):
     refused(lambda: load(folder, alone), "the student's own start", name="recipe.yaml")
 
 
+def test_a_truth_is_no_number_in_a_list_either(folder: Path):
+    with pytest.raises(InputError, match=r"training: adam_betas has false, which is no number"):
+        load(folder, STDLIB + "training: {adam_betas: [false, 0.9]}\n")
+
+
 @pytest.mark.parametrize(
     ("student", "message"),
     [

@@ -211,8 +211,12 @@ def _run(family: Family, member: Member, folder: Path, progress: Progress, anywa
 
 
 def _system(family: Family, member: Member, measures: Measures) -> str:
-    """The system of a run that stands for its variant."""
-    return family.systems.get(member.variant, measures.student(member.recipe))
+    """The system of a run that stands for its variant; where the family names none that is there, its first."""
+    named = family.systems.get(member.variant)
+    if named is None:
+        return measures.student(member.recipe)
+    known = measures.systems(member.recipe)
+    return next((name for name in named if name in known), named[0])
 
 
 def _descriptions(family: Family) -> Iterator[str]:
@@ -221,5 +225,6 @@ def _descriptions(family: Family) -> Iterator[str]:
         said = [
             f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for key, value in settings.items()
         ]
-        measured_by = [f"measured by {family.systems[variant]}"] if variant in family.systems else []
+        systems = family.systems.get(variant)
+        measured_by = [f"measured by {' or '.join(systems)}"] if systems else []
         yield f"{variant}: {', '.join([*said, *measured_by]) or 'the recipe as it is'}."

@@ -71,7 +71,7 @@ class PairMeasures:
 
     def table(self, family: Family, notes: list[str]) -> FamilyResults:
         """The variants side by side, below what they are measured against."""
-        stood_for = set(family.systems.values())
+        stood_for = {row.system for name, row in self.rows.items() if name in family.systems}
         others = [name for name in self.independent if name not in stood_for]
         origin = next(iter(family.variants))
         return pair_family_results(

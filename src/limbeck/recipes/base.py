@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
@@ -46,8 +46,12 @@ def _model(name: str, info: ValidationInfo) -> str:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """The types of a field, those of a union one by one, without what is annotated to them."""
-    return {getattr(kind, "__origin__", kind) for kind in (annotation, *get_args(annotation))}
+    """The plain types of which a field's values are made: those of a union, and those inside a tuple, too."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if inner := get_args(annotation):
+        return set().union(*map(_kinds, inner))
+    return {annotation}
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -85,10 +89,12 @@ class Section(BaseModel):
     def _truths_are_no_numbers(cls, content: Any) -> Any:
         # Python takes true for 1, which in a recipe is a slip.
         for name, value in content.items() if isinstance(content, dict) else ():
-            if isinstance(value, bool) and name in cls.model_fields:
+            truths = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, bool)]
+            if truths and name in cls.model_fields:
                 kinds = _kinds(cls.model_fields[name].annotation)
                 if kinds & {int, float} and bool not in kinds:
-                    raise ValueError(f"{name} is {str(value).lower()}, which is no number")
+                    has = "has" if isinstance(value, list) else "is"
+                    raise ValueError(f"{name} {has} {str(truths[0]).lower()}, which is no number")
         return content
 
     @model_validator(mode="after")

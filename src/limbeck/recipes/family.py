@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from limbeck.errors import InputError
 from limbeck.recipes.base import ORIGIN, File
@@ -27,6 +27,12 @@ from limbeck.strict_yaml import read_yaml, set_value
 #: It names a folder, too.
 VariantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+#: One name, or several: a table takes the first that it has.
+Systems = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+]
 #: The kind of student that has a key of the seed.
 _SEEDED = {"training.seed": "dense", "student.ranking.seed": "generative"}
 
@@ -43,7 +49,9 @@ class FamilyFile(BaseModel):
             generative student on one and the same base retriever.
         variants: name to what it changes: keys of the recipe with dots between levels, as `--set` has them.
         compare: pairs of variants; null compares each with the first.
-        systems: variant to the system of its runs that stands for it; the student where it is not named.
+        systems: variant to the system of its runs that stands for it; the student where it is not named. Of a
+            recipe with a corpus and pairs there are two tables, whose systems have names of their own: a list
+            names those of both.
         recovered: triples of variants (student, baseline, teacher): the share of the distance from baseline
             to teacher that the student has gone. For recipes of pairs.
     """
@@ -56,7 +64,7 @@ class FamilyFile(BaseModel):
     seed_key: Literal["seed", "training.seed", "student.ranking.seed"] = "seed"
     variants: dict[VariantName, dict[str, Any] | None] = Field(min_length=1)
     compare: tuple[tuple[str, str], ...] | None = None
-    systems: dict[str, str] = {}
+    systems: dict[str, Systems] = {}
     recovered: tuple[tuple[str, str, str], ...] = ()
 
     @model_validator(mode="after")
@@ -122,7 +130,8 @@ class Family:
         seeds: the seeds.
         variants: name to what it changes in the recipe.
         compare: pairs of variants.
-        systems: variant to the system that stands for it, for those that name one.
+        systems: variant to the systems that may stand for it, for those that name some: the first that a
+            table has.
         recovered: triples of variants: student, baseline, teacher.
         members: the runs: all variants with the first seed, then with the next.
     """
@@ -133,7 +142,7 @@ class Family:
     seeds: tuple[int, ...]
     variants: Mapping[str, Mapping[str, Any]]
     compare: tuple[tuple[str, str], ...]
-    systems: Mapping[str, str]
+    systems: Mapping[str, tuple[str, ...]]
     recovered: tuple[tuple[str, str, str], ...]
     members: tuple[Member, ...]
 
