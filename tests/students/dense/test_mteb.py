@@ -210,6 +210,20 @@ def test_pairs_in_blocks(student, monkeypatch):
         encoder.similarity_pairwise(left, right[:-1])
 
 
+def test_pairs_by_the_branch_that_learnt_them(student, tmp_path):
+    left, right = student.encode(FIRST), student.encode(SECOND)
+    student.save(tmp_path / "student")
+    symmetric = LimbeckEncoder(student)
+    asymmetric = LimbeckEncoder.open(tmp_path / "student", "cpu", pair_task="asymmetric")
+    found = asymmetric.similarity_pairwise(left, right)
+    torch.testing.assert_close(found, symmetric.similarity(left, right).diagonal(), atol=1e-4, rtol=0)
+    assert (found - symmetric.similarity_pairwise(left, right)).abs().max() > 0.01
+    # Results of the one are not taken for the other's.
+    assert asymmetric.mteb_model_meta.revision != symmetric.mteb_model_meta.revision
+    with pytest.raises(InputError, match=r"no branch 'entailment'.*symmetric, asymmetric"):
+        LimbeckEncoder(student, pair_task="entailment")
+
+
 def test_tasks_are_changed_in_a_copy(student):
     similarity, retrieval = Similarity(), Retrieval()
     changed, same = by_interaction([similarity, retrieval])

@@ -2,8 +2,9 @@
 
 Design facts:
 - The benchmark asks a model for vectors, and then for the similarity of vectors. Here that is the interaction
-  module: between rows of two tables its symmetric branch (sentence similarity, pair classification), between
-  all rows of two its asymmetric one, the first table being the queries (retrieval, reranking).
+  module: between rows of two tables its symmetric branch (sentence similarity, pair classification) unless
+  another is asked for, between all rows of two its asymmetric one, the first table being the queries
+  (retrieval, reranking).
 - The module is not symmetric in its two sides; the benchmark keeps to the same order throughout.
 - Several tasks name the cosine's figure as their main score, whatever a model's similarity is.
   `by_interaction` gives the same tasks with the figure of the model's own similarity.
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from limbeck.data.passages import passage_content
 from limbeck.encoders import weights_digest
 from limbeck.errors import InputError
+from limbeck.students.dense.interaction import TASKS
 from limbeck.students.dense.student import DenseStudent
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ class LimbeckEncoder:
     Args:
         student: who is evaluated.
         name: under which results are kept, "organisation/model".
+        pair_task: the branch that scores pairs: the `task` with which the student learnt them.
 
     Raises:
-        InputError: `mteb` is not installed, or the name has no organisation.
+        InputError: `mteb` is not installed, the name has no organisation, or there is no such branch.
 
     Example:
         >>> import mteb  # doctest: +SKIP
@@ -55,25 +58,35 @@ class LimbeckEncoder:
         >>> mteb.evaluate(encoder, tasks)  # doctest: +SKIP
     """
 
-    def __init__(self, student: DenseStudent, name: str = "limbeck/student") -> None:
+    def __init__(
+        self, student: DenseStudent, name: str = "limbeck/student", *, pair_task: str = "symmetric"
+    ) -> None:
+        if pair_task not in TASKS:
+            raise InputError(
+                f"the interaction has no branch '{pair_task}'", expected=f"one of {', '.join(TASKS)}"
+            )
         self.student = student
-        self.mteb_model_meta = _model_meta(student, name)
+        self.pair_task = pair_task
+        self.mteb_model_meta = _model_meta(student, name, pair_task)
 
     @classmethod
-    def open(cls, folder: Path | str, device: str | None = None) -> LimbeckEncoder:
+    def open(
+        cls, folder: Path | str, device: str | None = None, *, pair_task: str = "symmetric"
+    ) -> LimbeckEncoder:
         """The student of a run, or one that was saved by itself.
 
         Args:
             folder: what `limbeck run` was given as `--out`, or what `DenseStudent.save` wrote.
             device: where the student lives; None takes the best there is.
+            pair_task: the branch that scores pairs.
 
         Raises:
-            InputError: there is no student, or `mteb` is not installed.
+            InputError: there is no student, `mteb` is not installed, or there is no such branch.
         """
         folder = Path(folder)
         of_run = folder / _STUDENT
         student = DenseStudent.load(of_run if of_run.is_dir() else folder, device)
-        return cls(student, f"limbeck/{folder.resolve().name}")
+        return cls(student, f"limbeck/{folder.resolve().name}", pair_task=pair_task)
 
     def encode(
         self,
@@ -121,7 +134,7 @@ class LimbeckEncoder:
 
     @torch.inference_mode()
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Logits of the symmetric branch, each first text with its second.
+        """Logits of the branch of pairs, each first text with its second.
 
         Args:
             embeddings1: of the first texts (pairs, dimension), or of one (dimension,).
@@ -137,7 +150,7 @@ class LimbeckEncoder:
                 expected="as many second texts as first ones",
             )
         blocks = [
-            self.student.interaction.score(left, right.unsqueeze(1), "symmetric").logits[:, 0].cpu()
+            self.student.interaction.score(left, right.unsqueeze(1), self.pair_task).logits[:, 0].cpu()
             for left, right in zip(
                 *(torch.split(side, _PAIRS_AT_ONCE) for side in (first, second)), strict=True
             )
@@ -198,7 +211,7 @@ def _contents(batch: dict[str, Any]) -> list[str]:
     return list(batch["text"])
 
 
-def _model_meta(student: DenseStudent, name: str) -> ModelMeta:
+def _model_meta(student: DenseStudent, name: str, pair_task: str) -> ModelMeta:
     """What is known of the student; what is not, such as the data it was trained on, is left open."""
     try:
         from mteb.models.model_meta import ModelMeta, ScoringFunction  # noqa: PLC0415  # an extra
@@ -212,8 +225,8 @@ def _model_meta(student: DenseStudent, name: str) -> ModelMeta:
     return ModelMeta.create_empty(
         overwrites={
             "name": name,
-            # Results are kept under it, so other weights must have another one.
-            "revision": weights_digest(model),
+            # Results are kept under it, so other weights and another branch must have another one.
+            "revision": weights_digest(model) + ("" if pair_task == "symmetric" else f"-{pair_task}"),
             "n_parameters": sum(weight.numel() for weight in weights),
             "n_embedding_parameters": transformer.model.get_input_embeddings().weight.numel(),
             "memory_usage_mb": sum(weight.numel() * weight.element_size() for weight in weights) / 2**20,
