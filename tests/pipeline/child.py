@@ -106,8 +106,9 @@ def long_generative_recipe(corpus: Path, encoder: Path) -> Any:
 
 
 def long_pair_recipe(pairs: Path, encoder: Path) -> Any:
-    """A recipe of two sets of pairs, whose trainings write several checkpoints."""
+    """A recipe of two sets of pairs, whose trainings write several checkpoints and ask the teacher meanwhile."""
     content = pair_content(pairs, encoder)
+    content["pair_loss"] = content.get("pair_loss", {}) | {"hard_easy": 0.1, "in_batch_teacher": True}
     content["training"] |= {"epochs": 2, "checkpoint_every": 4, "task_temperature": 3}
     classes = {"labels": {"kind": "binary", "positive": ["same"]}, "fields": ["text1", "text2", "class"]}
     content["pairs"]["classes"] = set_content(pairs, **classes)
