@@ -26,6 +26,7 @@ from limbeck.files import find_file, require_folder
 from limbeck.mining.tokenisation import tokenizer_for
 from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.identifiers import query_filter, uses_teacher, written_place, written_source
+from limbeck.pipeline.in_batch import asks_in_batch
 from limbeck.pipeline.inventing import open_llm_writer
 from limbeck.pipeline.language_models import check_llm
 from limbeck.pipeline.servers import endpoint_of
@@ -264,6 +265,13 @@ def check_pair_servers(recipe: Recipe) -> None:
         for number, member in enumerate(one.teacher.members):
             if isinstance(member, PairServerMember):
                 _check_server(f"pairs.{name}.teacher.members.{number}", member)
+
+
+def check_in_batch_servers(recipe: Recipe) -> None:
+    """As `check_servers`, of those that score the pairs of a batch while the student learns."""
+    if asks_in_batch(recipe):
+        check_servers(recipe)
+        check_pair_servers(recipe)
 
 
 def _check_cross_encoder(

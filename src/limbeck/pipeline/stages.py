@@ -187,7 +187,7 @@ _DENSE = (
         after=("teach",),
         settings=distilling.distil_settings,
         work=distilling.distil,
-        checks=(preflight.check_device, preflight.check_student),
+        checks=(preflight.check_device, preflight.check_student, preflight.check_in_batch_servers),
         asking=_IN_BATCH,
         revision=1,  # the student's logits start at the teacher's level
     ),

@@ -146,6 +146,18 @@ def test_pairs_that_a_batch_will_hold_are_told_as_a_bound_and_asked_once(
     again = recipe.model_copy(update={"training": training.model_copy(update={"learning_rate": 1e-4})})
     run_recipe(again, tmp_path, anyway=True, until="distil")
     assert server.answered(before) == asked
+    # The student alone is to learn anew: whether the server can be asked is looked at all the same.
+    keyless = server_recipe(
+        pairs,
+        tiny_encoder_path,
+        server.url,
+        {"random": 0},
+        pair_loss={"in_batch_teacher": True},
+        api_key_env="KEY_THAT_IS_NOT_SET",
+    )
+    with pytest.raises(InputError, match=r"^pairs\.tiny\.teacher\.members\.0: .*KEY_THAT_IS_NOT_SET"):
+        run_recipe(keyless, tmp_path, anyway=True, until="distil")
+    assert server.answered(before) == asked
 
 
 @pytest.mark.parametrize("task", ["symmetric", "asymmetric"])
