@@ -1,5 +1,7 @@
 # make quickstart   the main job on the embedded corpus, from nothing
 # make test         format, lint, types and tests, from nothing
+# make format       puts the code into shape
+# make clean        takes away the environment and what was built; runs stay
 # make help         what there is
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OP
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# \(make \)/\1/p' Makefile
 
 quickstart: $(VENV)/installed
 	$(BIN)/limbeck quickstart
@@ -31,7 +33,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist quickstart runs
+	rm -rf $(VENV) build dist
 
 $(VENV)/bin/python:
 	@echo "Making the environment in $(VENV)"

@@ -6,6 +6,7 @@ torch and sentence-transformers are imported when a function needs them, so that
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 MISSING = "the packages 'torch' and 'sentence-transformers' are not installed"
 REMEDY = "pip install 'limbeck[dense]'"
+#: Of a model's configuration: where it comes from, and how it is held, neither of which changes a score.
+PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
+#: What a training sets, and may leave otherwise.
+_OF_TRAINING = ("use_cache", "gradient_checkpointing")
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -156,3 +161,35 @@ def weights_digest(model: torch.nn.Module) -> str:
         values = tensor.detach().cpu()
         digest.update((values.float() if values.is_floating_point() else values).numpy().tobytes())
     return digest.hexdigest()
+
+
+def model_digest(model: SentenceTransformer | CrossEncoder) -> str:
+    """A hash of all that decides what a model makes of a text, 16 hexadecimal digits.
+
+    Beside its weights: the settings of its modules, such as how tokens are pooled, its prompts, and its
+    tokenizer. Where it was loaded from does not count.
+    """
+    from sentence_transformers.base.modules import Module  # noqa: PLC0415  # loaded by now
+
+    modules = [
+        (type(module).__name__, module.get_config_dict() if isinstance(module, Module) else None)
+        for module in model.children()
+    ]
+    transformer = model.transformers_model
+    config = {} if transformer is None else transformer.config.to_dict()
+    kept = {key: value for key, value in config.items() if key not in {*PROVENANCE, *_OF_TRAINING}}
+    told = [weights_digest(model), modules, kept, model.prompts, model.default_prompt_name]
+    digest = hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8)
+    digest.update(_tokenizer_content(model.tokenizer))
+    return digest.hexdigest()
+
+
+def _tokenizer_content(tokenizer: Any) -> bytes:
+    # A static model has the one of `tokenizers` itself.
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(backend, "to_str"):  # written in Python
+        told: object = [type(tokenizer).__name__, tokenizer.get_vocab(), str(tokenizer.special_tokens_map)]
+    else:
+        # How long the last texts might be, and how they were filled up, is no part of it.
+        told = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+    return json.dumps(told, sort_keys=True).encode()

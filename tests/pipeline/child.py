@@ -106,7 +106,7 @@ def long_generative_recipe(corpus: Path, encoder: Path) -> Any:
 
 
 def long_pair_recipe(pairs: Path, encoder: Path) -> Any:
-    """A recipe of two sets of pairs, whose trainings write several checkpoints and ask the teacher meanwhile."""
+    """A recipe of two sets of pairs, whose trainings write several checkpoints and ask the teacher, too."""
     content = pair_content(pairs, encoder)
     content["pair_loss"] = content.get("pair_loss", {}) | {"hard_easy": 0.1, "in_batch_teacher": True}
     content["training"] |= {"epochs": 2, "checkpoint_every": 4, "task_temperature": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import nullcontext
 
@@ -12,15 +13,17 @@ from torch.nn import Identity
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from limbeck.data import Judgements
-from limbeck.encoders import weights_digest
+from limbeck.encoders import model_digest
 from limbeck.errors import InputError
 from limbeck.teachers import (
     BiEncoderTeacher,
     CrossEncoderTeacher,
     FineTuning,
+    ScoreCache,
     Teacher,
     cross_encoder,
     fine_tune_cross_encoder,
+    score_pairs,
 )
 from tests.tiny_models import WORDS, tiny_cross_encoder, tiny_tokenizer
 from tests.trainings import Interrupt, Interrupted, Steps, leave_half
@@ -109,10 +112,49 @@ def test_positions_that_are_never_a_tokens_are_not_counted(tmp_path):
     assert CrossEncoderTeacher(str(tmp_path), max_length=most).score([("cat", "a dog " * 30)]).shape == (1,)
 
 
-def test_precision_does_not_change_the_digest(tiny_encoder_path):
-    model = SentenceTransformer(str(tiny_encoder_path), device="cpu").bfloat16()
-    digest = weights_digest(model)
-    assert weights_digest(model.float()) == digest
+def test_precision_and_place_and_use_do_not_change_the_digest(tiny_encoder_path, tmp_path):
+    model = SentenceTransformer(str(tiny_encoder_path), device="cpu")
+    digest = model_digest(model)
+    model.encode(["cat", "dog " * 100])
+    assert model_digest(model) == digest
+    shutil.copytree(tiny_encoder_path, tmp_path / "elsewhere")
+    assert model_digest(SentenceTransformer(str(tmp_path / "elsewhere"), device="cpu")) == digest
+    rounded = model_digest(model.bfloat16())
+    assert model_digest(model.float()) == rounded != digest
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode": "cls"}),
+        ("config_sentence_transformers.json", {"prompts": {"query": "ask: ", "document": "tell: "}}),
+        ("config.json", {"hidden_act": "relu"}),
+    ],
+)
+def test_no_score_of_a_model_passes_for_that_of_a_changed_one(tiny_encoder_path, tmp_path, file, change):
+    changed = tmp_path / "changed"
+    shutil.copytree(tiny_encoder_path, changed)
+    content = json.loads((changed / file).read_text())
+    assert set(content) & set(change), content
+    (changed / file).write_text(json.dumps(content | change))
+    pairs = [("cat", "a dog"), ("dog", "cat mat")]
+    with ScoreCache(tmp_path / "scores.sqlite") as cache:
+        score_pairs(BiEncoderTeacher(tiny_encoder_path), pairs, cache)
+        teacher = BiEncoderTeacher(changed)
+        np.testing.assert_array_equal(score_pairs(teacher, pairs, cache), teacher.score(pairs))
+    assert teacher.version != BiEncoderTeacher(tiny_encoder_path).version
+
+
+@pytest.mark.parametrize("kind", [BiEncoderTeacher, CrossEncoderTeacher])
+def test_another_vocabulary_makes_another_teacher(tiny_encoder_path, tiny_cross_encoder_path, tmp_path, kind):
+    given = tiny_encoder_path if kind is BiEncoderTeacher else tiny_cross_encoder_path
+    changed = tmp_path / "changed"
+    shutil.copytree(given, changed)
+    content = json.loads((changed / "tokenizer.json").read_text())
+    words = content["model"]["vocab"]
+    words["cat"], words["dog"] = words["dog"], words["cat"]
+    (changed / "tokenizer.json").write_text(json.dumps(content))
+    assert kind(changed).version != kind(given).version
 
 
 def test_bi_encoder_is_the_scaled_cosine_and_encodes_a_text_once(tiny_encoder_path, monkeypatch):

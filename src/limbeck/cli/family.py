@@ -86,7 +86,7 @@ def register(app: typer.Typer) -> None:
     add_verb(
         app,
         family,
-        "limbeck family recipes/losses.yaml --out runs/losses",
-        "limbeck family recipes/losses.yaml --recipe recipes/scifact.yaml --out runs/losses-scifact",
-        "limbeck family recipes/losses.yaml --set training.epochs=1 --out runs/losses-short",
+        "limbeck family recipes/families/dense-losses.yaml --out runs/losses",
+        "limbeck family recipes/families/dense-losses.yaml --recipe my.yaml --out runs/losses-mine",
+        "limbeck family recipes/families/dense-losses.yaml --set training.epochs=1 --out runs/losses-short",
     )

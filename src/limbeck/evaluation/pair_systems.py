@@ -93,8 +93,9 @@ class PairSetScores:
                 f"the system '{system}': {error.problem}", expected=error.expected, remedy=error.remedy
             ) from error
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path | str) -> None:
         """Write a file for each system, `SYSTEM.tsv`."""
+        folder = Path(folder)
         for name, scores in self.systems.items():
             write_pair_scores(
                 folder / f"{name}{SUFFIX}",
@@ -105,13 +106,14 @@ class PairSetScores:
             )
 
     @classmethod
-    def read(cls, folder: Path, kind: Kind, systems: Sequence[str]) -> PairSetScores:
+    def read(cls, folder: Path | str, kind: Kind, systems: Sequence[str]) -> PairSetScores:
         """Read what `write` wrote of some systems; times are not kept there.
 
         Raises:
             InputError: for a system that has no file, a file that is wrong, and labels that are not the same
                 for all of them.
         """
+        folder = Path(folder)
         found: dict[str, SystemScores] = {}
         labels: dict[str, NDArray[np.float64]] = {}
         for name in systems:

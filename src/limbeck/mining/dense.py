@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limbeck.data import RankedList
-from limbeck.encoders import encode, load_encoder, weights_digest
+from limbeck.encoders import encode, load_encoder, model_digest
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
 from limbeck.mining.blocks import blocks_of
@@ -74,7 +74,7 @@ class DenseMiner:
         self._batch_size = batch_size
         self._temporary = tempfile.TemporaryDirectory(prefix="limbeck-dense-")
         self.folder = Path(folder or self._temporary.name) / "embeddings"
-        settings = {"passages": passages.fingerprint, "weights": weights_digest(self._model)}
+        settings = {"passages": passages.fingerprint, "weights": model_digest(self._model)}
         if not self._kept(settings):
             self._encode(settings, progress)
         self._vectors: NDArray[np.float32] = np.load(

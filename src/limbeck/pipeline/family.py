@@ -211,7 +211,7 @@ def _run(family: Family, member: Member, folder: Path, progress: Progress, anywa
 
 
 def _system(family: Family, member: Member, measures: Measures) -> str:
-    """The system of a run that stands for its variant; where the family names none that is there, its first."""
+    """The system of a run that stands for its variant: the first that the family names and that is there."""
     named = family.systems.get(member.variant)
     if named is None:
         return measures.student(member.recipe)

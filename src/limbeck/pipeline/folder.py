@@ -14,7 +14,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,20 @@ class RunFolder:
         """Removes the copies that `publish` made, because what they say is about to be out of date."""
         for relative in self._files(stage, names):
             (self.path / relative).unlink(missing_ok=True)
+
+    def withdraw_others(self, stages: Container[str]) -> None:
+        """Removes the copies that stages of another recipe left at the top: they would pass for this one's.
+
+        Args:
+            stages: names of this recipe's stages. Results of others stay where they are, for their recipe.
+        """
+        for done in self.path.glob(f"*/{_DONE}"):
+            folder = done.parent
+            if folder.name not in stages:
+                for relative in self._files(folder.name, [one.name for one in folder.iterdir()]):
+                    copy = self.path / relative
+                    if copy.is_file() and _stamp(copy) == _stamp(folder / relative):
+                        copy.unlink()
 
     def _files(self, stage: str, names: Iterable[str]) -> list[Path]:
         folder = self.path / stage

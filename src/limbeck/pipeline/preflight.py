@@ -80,11 +80,16 @@ def check_data(recipe: Recipe) -> None:
         wanted = ["corpus.jsonl", "queries.jsonl", *(f"qrels/{name}.tsv" for name in names.values())]
         for name in wanted:
             if find_file(data.folder, name) is None:
+                remedy = (
+                    "where nobody has asked questions yet, `data: {kind: corpus, file: …}` has some written"
+                )
+                if name.startswith("qrels/"):
+                    remedy = f"give data.train, data.dev and data.test names of files; {_splits_there(data)}"
                 raise InputError(
                     f"there is neither {name} nor {name}.gz",
                     path=data.folder,
                     expected=LAYOUT,
-                    remedy=f"give data.train, data.dev and data.test names of files; {_splits_there(data)}",
+                    remedy=remedy,
                 )
     elif isinstance(data, CorpusData) and data.judged is not None:
         _check_judged(data.judged)

@@ -218,6 +218,7 @@ def _bring_up_to_date(
     for name in stale:
         run.folder.require_place(name)
     run.folder.write_recipe(run.recipe)
+    run.folder.withdraw_others({stage.name for stage in stages})
     if stale:
         for stage in stages:
             run.folder.withdraw(stage.name, stage.publishes)

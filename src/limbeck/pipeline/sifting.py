@@ -86,16 +86,17 @@ def sift(run: Run, work: Path) -> None:
         work / SCRATCH,
         remedy="loosen data.queries.filter, or take another data.queries.writer",
     )
+    counts = count_verdicts(judged)
+    run.progress.note(tell_verdicts(counts))
     kept = [question for question in judged if question.dropped is None]
-    split_of = _splits(run.recipe, list(dict.fromkeys(question.passage_id for question in kept)))
+    passages = list(dict.fromkeys(question.passage_id for question in kept))
+    split_of = _splits(run.recipe, passages, tell_verdicts(counts))
     _write_passages(run, kept, split_of, work)
     for split in SPLITS:
         _write_split(run, split, [one for one in kept if split_of[one.passage_id] == split], work)
     writer = json.loads((invented / WRITER).read_text(encoding="utf-8"))
     write_verdicts(work / TABLE, judged, writer, split_of)
-    counts = count_verdicts(judged)
     write_json(work / COUNTS, counts)
-    run.progress.note(tell_verdicts(counts))
     require_splits(run, open_dataset(work))
 
 
@@ -135,8 +136,13 @@ def _without(passages: Passages, taken: Mapping[str, set[str]]) -> Iterator[Pass
         )
 
 
-def _splits(recipe: Recipe, passage_ids: Sequence[str]) -> dict[str, Split]:
+def _splits(recipe: Recipe, passage_ids: Sequence[str], told: str) -> dict[str, Split]:
     """The split of each passage with questions: all its questions go there.
+
+    Args:
+        recipe: whose shares they are.
+        passage_ids: of the passages with questions.
+        told: what became of the questions, for the error.
 
     Raises:
         InputError: there are too few passages for the splits that need some.
@@ -146,7 +152,7 @@ def _splits(recipe: Recipe, passage_ids: Sequence[str]) -> dict[str, Split]:
     held_out = [split for split in EVALUATED if asks_invented(recipe, split)]
     if len(passage_ids) <= len(held_out):
         raise InputError(
-            f"questions were kept for {len(passage_ids)} passage{'s' * (len(passage_ids) != 1)}",
+            f"questions were kept for {len(passage_ids)} passage{'s' * (len(passage_ids) != 1)}: {told}",
             expected=f"{len(held_out) + 1} passages at least, for {', '.join(['train', *held_out])}",
             remedy="bring more passages, or loosen data.queries.filter",
         )

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from limbeck.errors import InputError
 from limbeck.recipes.base import ORIGIN, File
@@ -174,6 +182,12 @@ def load_family(path: Path | str, overrides: Sequence[str] = (), *, recipe: Path
         raise InputError(
             "not a family", path=path, expected="a mapping with the keys 'recipe' and 'variants'"
         )
+    if "variants" not in content and ("data" in content or "pairs" in content):
+        raise InputError(
+            "this is a recipe, and no family of several",
+            path=path,
+            remedy=f"run `limbeck run {path}`, or `limbeck family FAMILY --recipe {path}` for its variants",
+        )
     if recipe is not None:
         content["recipe"] = str(recipe.resolve())
     file = _checked(content, path)
@@ -205,7 +219,7 @@ def _checked(content: dict[str, Any], path: Path) -> FamilyFile:
         return FamilyFile.model_validate(content, context={ORIGIN: path.parent})
     except ValidationError as error:
         keys = f"a family has the keys {', '.join(FamilyFile.model_fields)}"
-        raise described(error, path, [FamilyFile], keys) from error
+        raise described(error, path, FamilyFile, keys) from error
 
 
 def _check_seeds(path: Path, file: FamilyFile, recipe: Recipe, overrides: Sequence[str]) -> None:

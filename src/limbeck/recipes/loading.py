@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from limbeck.errors import InputError
-from limbeck.recipes.base import ORIGIN, Section
+from limbeck.recipes.base import ORIGIN
 from limbeck.recipes.recipe import Recipe
 from limbeck.strict_yaml import read_yaml, set_key
 
+#: Keys that a message may list.
+_FEW = 12
 _SECTION = "section of the recipe", "keys and values below it"
 #: What a value of another shape should be, by the type of the error.
 _SHAPES = {
@@ -59,6 +61,10 @@ def recipe_content(path: Path | str, overrides: Iterable[str] = ()) -> dict[str,
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError("not a recipe", path=path, expected="a mapping with at least the key 'data'")
+    if "variants" in content and "recipe" in content:
+        raise InputError(
+            "this is a family of recipes, and not one", path=path, remedy=f"run `limbeck family {path}`"
+        )
     for override in overrides:
         set_key(content, override)
     return content
@@ -77,26 +83,24 @@ def make_recipe(content: dict[str, Any], source: Path) -> Recipe:
     try:
         return Recipe.model_validate(content, context={ORIGIN: source.parent})
     except ValidationError as error:
-        raise described(error, source, _sections(), "`limbeck run --keys` lists the keys") from error
+        raise described(error, source, Recipe, "`limbeck run --keys` lists the keys") from error
 
 
-def described(
-    error: ValidationError, source: Path, sections: Sequence[type[BaseModel]], listing: str
-) -> InputError:
+def described(error: ValidationError, source: Path, root: type[BaseModel], listing: str) -> InputError:
     """What the types found wrong with a file, as a message for whoever wrote it.
 
     Args:
         error: what they found; the first of it is told in full.
         source: the file.
-        sections: the types of the file, for the names of keys.
+        root: the type of the file, for the names of keys.
         listing: where all keys stand, as a clause.
     """
     found = [one for one in error.errors() if not _follows(one, error)]
-    problem, expected, remedy = _explained(found[0], sections, listing)
+    problem, expected, remedy = _explained(found[0], root, listing)
     more = len(found) - 1
-    return InputError(
-        problem + (f" (and {more} more)" if more else ""), path=source, expected=expected, remedy=remedy
-    )
+    if more:
+        problem += f" (and {more} more error{'s' * (more > 1)})"
+    return InputError(problem, path=source, expected=expected, remedy=remedy)
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -113,9 +117,10 @@ def _follows(one: ErrorDetails, error: ValidationError) -> bool:
 
 
 def _explained(
-    error: ErrorDetails, sections: Sequence[type[BaseModel]], listing: str
+    error: ErrorDetails, root: type[BaseModel], listing: str
 ) -> tuple[str, str | None, str | None]:
     """Problem, expectation and remedy of an error that the types found."""
+    sections = _sections_below(root)
     names = sorted({name for section in sections for name in section.model_fields})
     # The kind of a union's member stands in the location, though it is no key.
     kinds = {tag for section in sections for tag in _kinds_of(section)}
@@ -123,9 +128,9 @@ def _explained(
     last = parts[-1] if parts and (error["type"] == "extra_forbidden" or parts[-1] in names) else None
     place = ".".join(part for part in parts if part not in kinds or part == last)
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(parts[-1], [name for name in names if name != parts[-1]], n=1)
-        meant = f"did you mean '{close[0]}'? " if close else ""
-        return f"unknown key '{place}'", None, f"{meant}{listing}"
+        here = {name for section in _sections_at(root, error["loc"][:-1]) for name in section.model_fields}
+        expected = f"one of {', '.join(sorted(here))}" if 0 < len(here) <= _FEW else None
+        return f"unknown key '{place}'", expected, f"{_meant(parts[-1], here, root)}{listing}"
     if error["type"] == "union_tag_not_found":
         return f"{place}: the key 'kind' is missing", None, listing
     if error["type"] == "union_tag_invalid":
@@ -151,8 +156,54 @@ def _explained(
     return (f"{place}: {message}" if place else message), None, remedy
 
 
-def _sections(base: type[Section] = Section) -> list[type[Section]]:
-    return [found for section in base.__subclasses__() for found in (section, *_sections(section))]
+def _meant(name: str, here: Iterable[str], root: type[BaseModel]) -> str:
+    """What an unknown key may have been meant as: one like it in its place, or the same in others."""
+    places = difflib.get_close_matches(name, list(here), n=1)
+    if not places and name != "kind":  # which many sections have
+        elsewhere = (".".join(place) for place in _places(root) if place[-1] == name)
+        places = sorted(elsewhere, key=len)
+    return f"did you mean {' or '.join(map(repr, places[:3]))}? " if places else ""
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a value may be, or a list or a mapping of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections_in(part)]
+
+
+def _sections_below(root: type[BaseModel]) -> list[type[BaseModel]]:
+    """A section and all within it."""
+    found: dict[type[BaseModel], None] = {}
+    left = [root]
+    while left:
+        section = left.pop()
+        if section not in found:
+            found[section] = None
+            left += [one for field in section.model_fields.values() for one in _sections_in(field.annotation)]
+    return list(found)
+
+
+def _sections_at(root: type[BaseModel], place: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The sections that may stand at a place, in which numbers, names and kinds of a union stand, too."""
+    found = [root]
+    for part in place:
+        fields = [section.model_fields[part] for section in found if part in section.model_fields]
+        of_kind = [section for section in found if part in _kinds_of(section)]
+        if fields:
+            found = [section for field in fields for section in _sections_in(field.annotation)]
+        elif of_kind:
+            found = of_kind
+    return found
+
+
+def _places(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """The places of all keys that no list and no name stands before."""
+    for name, field in section.model_fields.items():
+        yield (name,)
+        if not {dict, tuple} & {get_origin(part) for part in (field.annotation, *get_args(field.annotation))}:
+            for inner in _sections_in(field.annotation):
+                yield from ((name, *place) for place in _places(inner))
 
 
 def _kinds_of(section: type[BaseModel]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from limbeck.recipes.base import ModelName, Section, Split
 from limbeck.recipes.data import CorpusData, Data, Mining
@@ -97,6 +97,13 @@ class Recipe(Section):
         """What this recipe says as JSON values, every default written out, without sections that it lacks."""
         generative = isinstance(self.student, GenerativeStudentRecipe)
         return self.model_dump(mode="json", exclude=set(DENSE_SECTIONS) if generative else None)
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _sets_have_names(cls, pairs: Any) -> Any:
+        if isinstance(pairs, dict) and isinstance(pairs.get("train"), str) and "labels" in pairs:
+            raise ValueError("the set needs a name, under which its files stand: {my-set: {train: …}}")
+        return pairs
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> Self:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limbeck.batching import default_tokens, narrowed
-from limbeck.encoders import autocast, load_cross_encoder, weights_digest
+from limbeck.encoders import autocast, load_cross_encoder, model_digest
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class CrossEncoderTeacher:
         transformer: Any = self.model[0]
         if getattr(transformer, "can_flatten_inputs", False):
             transformer.unpad_inputs = False
-        self.version = f"{weights_digest(self.model)}/max_length={self.model.max_length}"
+        self.version = f"{model_digest(self.model)}/max_length={self.model.max_length}"
 
     def score(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """The logits (pairs,), in the order asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limbeck.encoders import load_encoder, weights_digest
+from limbeck.encoders import load_encoder, model_digest
 
 if TYPE_CHECKING:
     import os
@@ -42,4 +42,4 @@ class EncoderTeacher:
         self.model = load_encoder(model)
         self.scale = scale
         self.batch_size = batch_size
-        self.version = f"{weights_digest(self.model)}/scale={scale:g}/max_length={self.model.max_seq_length}"
+        self.version = f"{model_digest(self.model)}/scale={scale:g}/max_length={self.model.max_seq_length}"

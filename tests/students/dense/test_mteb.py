@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbeck.data import Judgements, Rankings
-from limbeck.encoders import weights_digest
+from limbeck.encoders import model_digest
 from limbeck.errors import InputError
 from limbeck.evaluation import evaluate_binary, evaluate_graded, evaluate_run
 from limbeck.students.dense import mteb as wrapper
@@ -246,7 +246,7 @@ def test_what_is_known_of_the_student(student, tmp_path):
     for folder, name in ((run, "limbeck/mine"), (run / "distil" / "student", "limbeck/student")):
         meta = LimbeckEncoder.open(folder, "cpu").mteb_model_meta
         assert meta.name == name
-        assert meta.revision == weights_digest(student.model)
+        assert meta.revision == model_digest(student.model)
         assert meta.embed_dim == 32
         assert meta.max_tokens == 32
         assert meta.n_parameters == sum(weight.numel() for weight in student.model.parameters())

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import os
 
 
+#: What a table from elsewhere begins with. No passage says so.
+_HEADERS = {(first, *rest) for first in ("id", "docid", "pid") for rest in (("text",), ("title", "text"))}
+
+
 def corpus_passages(path: str | os.PathLike[str]) -> Records[Passage]:
     """The passages of a file, plain or gzip, one a line; the first line tells the format.
 
@@ -43,6 +47,12 @@ def _json_row(line: str) -> Passage:
 
 def _tsv_row(line: str) -> Passage:
     fields = line.split("\t")
+    if tuple(name.strip().lower().lstrip("_") for name in fields) in _HEADERS:
+        raise InputError(
+            "this line names columns, and would become a passage",
+            expected="passages alone: id and text, or id, title and text, separated by tabs",
+            remedy="delete the line",
+        )
     if len(fields) == 2:
         return Passage(fields[0].strip(), fields[1])
     if len(fields) == 3:

@@ -54,6 +54,8 @@ def read_pairs(
             path=path,
             line=1,
             expected=f"a first line with {', '.join(fields)}, separated by tabs, or JSON objects",
+            remedy="name its columns by the set's key `fields`: [first text, second text, label]; "
+            "a table that begins with a pair needs a line of names before it",
         )
     parse = _tsv_parser(header, fields, _labels_are_numbers(path, header, fields))
     return SentencePairs.of(Records(path, _checked(parse, check), skip=1))

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from limbeck.data.passages import passage_content
-from limbeck.encoders import weights_digest
+from limbeck.encoders import model_digest
 from limbeck.errors import InputError
 from limbeck.students.dense.interaction import TASKS
 from limbeck.students.dense.student import DenseStudent
@@ -226,7 +226,7 @@ def _model_meta(student: DenseStudent, name: str, pair_task: str) -> ModelMeta:
         overwrites={
             "name": name,
             # Results are kept under it, so other weights and another branch must have another one.
-            "revision": weights_digest(model) + ("" if pair_task == "symmetric" else f"-{pair_task}"),
+            "revision": model_digest(model) + ("" if pair_task == "symmetric" else f"-{pair_task}"),
             "n_parameters": sum(weight.numel() for weight in weights),
             "n_embedding_parameters": transformer.model.get_input_embeddings().weight.numel(),
             "memory_usage_mb": sum(weight.numel() * weight.element_size() for weight in weights) / 2**20,

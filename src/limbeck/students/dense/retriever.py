@@ -78,6 +78,13 @@ class DenseRetriever:
         """
         folder = Path(run_folder)
         index = folder / "index"
+        if (folder / "pair-data").is_dir() and not (folder / "data").is_dir():
+            raise InputError(
+                "this run learnt from pairs alone: there is no corpus to search",
+                path=folder,
+                expected="a run whose recipe names a corpus under `data`",
+                remedy="score pairs with limbeck.students.dense.pair_scoring.PairScorer",
+            )
         if not (index / SETTINGS).is_file():
             known = (folder / "recipe.yaml").is_file()
             raise InputError(

@@ -12,6 +12,7 @@ import torch
 from sentence_transformers.util import get_device_name
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from limbeck.encoders import PROVENANCE
 from limbeck.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ADAPTER = "adapter_config.json"
-# What a model's configuration says of where it was loaded from and how, not of what it computes.
-_PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class LanguageModel:
         All weights are read, at about a gigabyte a second. Quantised weights are another model.
         """
         digest = hashlib.blake2b(digest_size=8)
-        config = {key: value for key, value in self.model.config.to_dict().items() if key not in _PROVENANCE}
+        config = {key: value for key, value in self.model.config.to_dict().items() if key not in PROVENANCE}
         digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
         for name, tensor in sorted(_state(self.model).items()):
