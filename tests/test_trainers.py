@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -174,6 +175,18 @@ def test_last_whole_checkpoint(tmp_path):
             (folder / "trainer_state.json").write_text(state)
     assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_a_checkpoint_with_a_file_cut_short_is_passed_over(tmp_path, file):
+    run_trainer(make_trainer(tmp_path))
+    (newest,) = tmp_path.glob("checkpoint-*")
+    before = Path(shutil.copytree(newest, tmp_path / "checkpoint-1"))
+    assert last_whole_checkpoint(tmp_path) == newest
+    content = (newest / file).read_bytes()
+    (newest / file).write_bytes(content[: len(content) // 2])
+    assert last_whole_checkpoint(tmp_path) == before
+    assert not newest.exists()
 
 
 def test_a_training_whose_gradient_is_nan_ends_at_the_next_entry_of_the_log(tmp_path):

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     PrinterCallback,
@@ -207,8 +209,8 @@ class _Divergence(TrainerCallback):
 def last_whole_checkpoint(work_dir: Path) -> Path | None:
     """The newest `checkpoint-STEP` in a trainer's folder that was written to its end; halves are removed.
 
-    A process that is killed while it writes a checkpoint leaves one that cannot be loaded, and the
-    trainer's own search would take it.
+    A process that is killed while it writes a checkpoint leaves one that cannot be loaded, and so may a power
+    cut; the trainer's own search would take it, at every start.
 
     Example:
         >>> checkpoint = last_whole_checkpoint(work_dir)
@@ -218,13 +220,26 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
         path for path in work_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()
     ]
     for checkpoint in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
-        try:
-            json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        else:
+        if _is_whole(checkpoint):
             return checkpoint
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint can be loaded, as far as its files tell without being read through.
+
+    The state is written last, so a kill leaves none; a power cut or a full disk can cut the others short.
+    """
+    try:
+        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        for weights in checkpoint.rglob("*.safetensors"):
+            with safe_open(weights, "pt"):  # its header says how long the file is
+                pass
+    except (OSError, ValueError, SafetensorError):
+        return False
+    # What torch saves is a zip, whose list of contents is at its end.
+    return all(is_zipfile(file) for kind in ("*.pt", "*.pth", "*.bin") for file in checkpoint.rglob(kind))
 
 
 def forget_other_runs(work_dir: Path, settings: TrainerSettings, inputs: Sequence[str]) -> None:

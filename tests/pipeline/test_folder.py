@@ -162,6 +162,26 @@ def test_what_is_published_lies_at_the_top_until_it_is_withdrawn(folder: RunFold
     assert [file.name for file in (folder / "runs").iterdir()] == ["mine.trec"]
 
 
+def test_what_another_recipe_published_goes_and_nothing_else(folder: RunFolder):
+    for stage, name in (("evaluate", "metrics.json"), ("pair-evaluate", "pairs")):
+        with folder.working(stage, "k1") as work:
+            place = work / name / "metrics.json" if name == "pairs" else work / name
+            place.parent.mkdir(exist_ok=True)
+            place.write_text("{}")
+        folder.publish(stage, [name])
+    (folder / "notes.txt").write_text("a user's own")
+    folder.withdraw_others({"evaluate"})
+    assert (folder / "metrics.json").exists()
+    assert not (folder / "pairs" / "metrics.json").exists()
+    assert (folder / "pair-evaluate" / "pairs" / "metrics.json").exists()
+    folder.publish("pair-evaluate", ["pairs"])
+    assert (folder / "pairs" / "metrics.json").read_text() == "{}"
+    (folder / "pairs" / "metrics.json").write_text("a user's own")
+    folder.withdraw_others({"evaluate"})
+    assert (folder / "pairs" / "metrics.json").exists()
+    assert (folder / "notes.txt").exists()
+
+
 def test_recipe_and_manifest_tell_what_made_the_folder(folder: RunFolder):
     recipe = Recipe(data=StdlibData(), seed=3)
     folder.write_recipe(recipe)

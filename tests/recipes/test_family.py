@@ -35,6 +35,11 @@ def ranking(family: Family, member: int) -> object:
     return student.ranking
 
 
+def test_a_recipe_is_no_family(folder: Path):
+    with pytest.raises(InputError, match=r"a recipe, and no family of several.*limbeck run"):
+        load_family(folder.parent / "base" / "recipe.yaml")
+
+
 def test_variants_set_keys_of_the_recipe_as_the_command_line_does(folder: Path):
     family = load(
         folder,

@@ -63,6 +63,28 @@ def test_layers_of_the_backbone_are_a_dense_student_s(folder: Path, refused):
     refused(lambda: load(folder, alone), "the student's own start", name="recipe.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 2", r"'epochs'.*did you mean 'training\.epochs' or 'baseline\.epochs' or "),
+        ("learning_rate: 2", r"did you mean 'training\.learning_rate' or "),
+        ("teacher: {kind: bm25}", r"'teacher\.kind'.* Expected: one of max_length, members\."),
+        ("pair_loss: {kind: d2llm}", r"'pair_loss\.kind'.* Expected: one of batch_rank, [^?]*$"),
+        ("teacher: {members: [{kind: cross-encoder, modl: x}]}", r"did you mean 'model'\?"),
+        ("training: {epoch: 1, rate: 2}", r"'training\.epoch' \(and 1 more error\)"),
+        ("pairs: {train: a, test: b, labels: {kind: graded}}", "pairs: the set needs a name"),
+    ],
+)
+def test_what_was_meant_is_a_key_that_may_stand_there(folder: Path, text: str, message: str):
+    with pytest.raises(InputError, match=message):
+        load(folder, STDLIB + text + "\n")
+
+
+def test_a_family_is_no_recipe(folder: Path):
+    with pytest.raises(InputError, match=r"a family of recipes, and not one.*limbeck family"):
+        load(folder, "name: f\nrecipe: x.yaml\nvariants: {a: {}}\n")
+
+
 def test_a_truth_is_no_number_in_a_list_either(folder: Path):
     with pytest.raises(InputError, match=r"training: adam_betas has false, which is no number"):
         load(folder, STDLIB + "training: {adam_betas: [false, 0.9]}\n")
@@ -242,7 +264,7 @@ RUNS = "{train: train.trec, dev: dev.trec, test: test.trec}"
         (STDLIB + "training: {epochs: many}\n", r"training\.epochs: input should be a valid number"),
         (STDLIB + "training: {epochs: 0}\n", r"training\.epochs: input should be greater than 0"),
         (STDLIB + "training: {epochs: .inf}\n", r"training\.epochs: input should be a finite number"),
-        (STDLIB + "training: {epochs: 0, batch_size: x}\n", r"training\.epochs.*\(and 1 more\)"),
+        (STDLIB + "training: {epochs: 0, batch_size: x}\n", r"training\.epochs.*\(and 1 more error\)"),
         (STDLIB + "training: 3\n", "training: this is a section"),
         (STDLIB + "mining: {miners: []}\n", r"mining\.miners"),
         (STDLIB + "mining: {false_negative_share: 2}\n", r"mining\.false_negative_share"),

@@ -64,6 +64,13 @@ def test_contradictions_of_a_set(tmp_path: Path, changes: dict[str, Any], proble
             {"pair_loss": {"pointwise": 0, "labels": 0, "batch_rank": 0, "rank": 0}},
             "every weight of pair_loss",
         ),
+        (
+            {
+                "pair_loss": {"pointwise": 0, "labels": 0, "rank": 0, "batch_rank": 1},
+                "training": {"batch_size": 1},
+            },
+            "nothing to learn from the pairs: .*batch_rank and in_batch need",
+        ),
     ],
 )
 def test_contradictions_of_a_recipe(tmp_path: Path, changes: dict[str, Any], problem: str):

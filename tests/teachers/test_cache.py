@@ -113,6 +113,28 @@ def test_what_is_not_finite_is_refused(tmp_path):
         assert len(cache) == 0
 
 
+def test_a_cache_that_another_process_holds_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "scores.sqlite"
+    monkeypatch.setattr("limbeck.teachers.cache.BUSY_SECONDS", 0.1)
+    with ScoreCache(path) as cache:
+        cache.put([b"a"], np.array([1.0]))
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InputError, match=r"another process has held .* nothing is lost"):
+            cache.put([b"b"], np.array([2.0]))
+        holder.execute("ROLLBACK")
+        holder.close()
+        cache.put([b"b"], np.array([2.0]))
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(InputError, match=r"another process has held"):
+        ScoreCache(path)
+    holder.close()
+    with ScoreCache(path) as cache:
+        assert cache.get([b"a", b"b"]).tolist() == [1.0, 2.0]
+
+
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "text.sqlite").write_text("no database at all, " * 100)
     with pytest.raises(InputError, match="cannot be read as a score cache"):

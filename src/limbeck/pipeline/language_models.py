@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from limbeck.recipes import LLMSection
 from limbeck.teachers import Teacher
 from limbeck.teachers.base import CompositeTeacher
 from limbeck.teachers.llm import LLMTeacher, Prompt, load_language_model
+from limbeck.teachers.llm.encoding import PromptEncoder
 from limbeck.teachers.llm.fine_tuning import LabelledPair, LoRATuning, fine_tune_llm
+from limbeck.teachers.llm.loading import load_tokenizer
 from limbeck.teachers.server import ServerTeacher
 
 
@@ -25,6 +27,25 @@ def check_llm(member: LLMSection, prompt: Prompt, device: str | None) -> None:
             the prompt leaves no room.
     """
     open_llm(member, prompt, device)
+
+
+def require_room(member: LLMSection, prompt: Prompt, queries: Iterable[str], passages: Iterable[str]) -> None:
+    """Refuses a query that fills the model's context by itself, which asking would find out after hours.
+
+    Args:
+        member: who is to be asked.
+        prompt: what is asked.
+        queries: all that will be.
+        passages: all that may stand beside them; of shorter ones less must have room.
+
+    Raises:
+        InputError: such a query.
+    """
+    encoder = PromptEncoder(
+        load_tokenizer(member.model), prompt, max_length=member.max_length, chat=member.chat
+    )
+    longest = max(passages, key=len)
+    encoder.encode([(query, longest) for query in dict.fromkeys(queries)])
 
 
 def open_llm(member: LLMSection, prompt: Prompt, device: str | None, tuned: Path | None = None) -> LLMTeacher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from limbeck.backbones import locate_backbone
@@ -14,6 +15,7 @@ from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
 from limbeck.mining import BM25, drop_likely_positives
 from limbeck.pipeline.candidates import (
+    SPLITS,
     backbone_settings,
     candidate_lists,
     open_bm25,
@@ -22,7 +24,7 @@ from limbeck.pipeline.candidates import (
 )
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import write_json
-from limbeck.pipeline.language_models import noting_shortened, open_llm, tune_llm
+from limbeck.pipeline.language_models import noting_shortened, open_llm, require_room, tune_llm
 from limbeck.pipeline.ranking import own_candidates, ranked_queries, ranking_section
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import (
@@ -82,7 +84,12 @@ def teacher_settings(recipe: Recipe) -> object:
 
 
 def prepare_teacher(run: Run, work: Path) -> None:
-    """Fine-tunes the members that are to be, into `cross-encoder-<n>/` and `llm-<n>/`."""
+    """Fine-tunes the members that are to be, into `cross-encoder-<n>/` and `llm-<n>/`.
+
+    Raises:
+        InputError: a question leaves a language model no room for a passage.
+    """
+    _require_room(run)
     for number, member in enumerate(run.recipe.teacher.members):
         if isinstance(member, LLMMember) and member.fine_tuning is not None:
             _fine_tune_llm(run, member, member.fine_tuning, work / f"llm-{number}")
@@ -103,6 +110,14 @@ def prepare_teacher(run: Run, work: Path) -> None:
                 device=run.recipe.device,
                 callbacks=[TrainerProgress(run.progress, "fine-tuning the cross-encoder")],
             )
+
+
+def _require_room(run: Run) -> None:
+    for member in run.recipe.teacher.members:
+        if isinstance(member, LLMMember):
+            asked = chain.from_iterable(run.dataset.queries[split].texts() for split in SPLITS)
+            passages = (passage.text for passage in run.dataset.passages)
+            require_room(member, member.question, asked, passages)
 
 
 def _fine_tune_llm(run: Run, member: LLMMember, tuning: LoRATuning, target: Path) -> None:

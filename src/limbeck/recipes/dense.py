@@ -128,7 +128,7 @@ class Training(Section):
     cosine_weight: float = Field(0.5, ge=0)
     task_temperature: float = Field(
         1.0,
-        gt=0,
+        ge=1,
         description="Of several sets: batches of a set are as many as its size to the power of 1 over this; "
         "1 is in proportion to the sizes, more evens them out.",
     )

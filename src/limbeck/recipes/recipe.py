@@ -116,6 +116,12 @@ class Recipe(Section):
         if self.pairs and not self.pair_loss.has_weight:
             raise ValueError("nothing to learn from the pairs: every weight of pair_loss is 0")
         loss = self.pair_loss
+        if self.pairs and not self._pairs_teach():
+            raise ValueError(
+                "nothing to learn from the pairs: of the parts of pair_loss with a weight, batch_rank and "
+                "in_batch need training.batch_size above 1, all others but pointwise and labels need sets "
+                "with `neighbours` above 0"
+            )
         if loss.hard_easy and any(
             not (one.neighbours and (one.random or loss.in_batch_teacher)) for one in self.pairs.values()
         ):
@@ -131,6 +137,18 @@ class Recipe(Section):
         if self.pairs and loss.in_batch_teacher and self.training.batch_size == 1:
             raise ValueError("pair_loss.in_batch_teacher needs batches: training.batch_size is 1")
         return self
+
+    def _pairs_teach(self) -> bool:
+        """Whether a part of the loss that has a weight has anything to compare."""
+        loss = self.pair_loss
+        among_pairs = loss.batch_rank or loss.in_batch
+        among_neighbours = loss.rank or loss.contrastive or loss.hard_easy or loss.feature
+        return bool(
+            loss.pointwise
+            or loss.labels
+            or (among_pairs and self.training.batch_size > 1)
+            or (among_neighbours and any(one.neighbours for one in self.pairs.values()))
+        )
 
     @model_validator(mode="after")
     def _pair_teachers_teach(self) -> Self:

@@ -202,11 +202,26 @@ def _halves(features: NDArray[np.floating[Any]], path: Path) -> NDArray[np.float
 
 
 def _not_a_cache(error: sqlite3.DatabaseError, path: Path) -> InputError:
+    if _is_held(error):
+        return _held(path)
     return InputError(
         f"this cannot be read as a score cache ({error})",
         path=path,
         expected="a file that limbeck made",
         remedy="move the file away",
+    )
+
+
+def _is_held(error: sqlite3.DatabaseError) -> bool:
+    # The low byte is the code, those above it say more.
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _held(path: Path) -> InputError:
+    return InputError(
+        f"another process has held the score cache for {BUSY_SECONDS:g} seconds",
+        path=path,
+        remedy="end it, or wait for it, and start again: nothing is lost",
     )
 
 
@@ -219,6 +234,8 @@ def _explained(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if _is_held(error):
+            raise _held(path) from error
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             raise _not_a_cache(error, path) from error
         raise

@@ -109,13 +109,23 @@ def calibration(scores: NDArray[Any], targets: NDArray[Any]) -> tuple[float, flo
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(targets, np.float64)
     spread = float(values.std())
-    mean = float(np.clip(truth.mean(), 1e-6, 1 - 1e-6))
     if np.ptp(values) > 0:
         (slope,), bias = _logistic(((values - values.mean()) / spread)[None], truth, bounded=False)
         if slope > 0:
             slope /= spread
             return float(slope), float(bias - slope * values.mean())
-    return 1.0, float(np.log(mean / (1 - mean)) - values.mean())
+    return 1.0, levelling(values, truth)
+
+
+def levelling(scores: NDArray[Any], targets: NDArray[Any]) -> float:
+    """The bias with which scores, as wide as they are, have the logit of the mean target as their mean.
+
+    Args:
+        scores: (pairs,).
+        targets: (pairs,), from 0 to 1.
+    """
+    mean = float(np.clip(np.mean(targets), 1e-6, 1 - 1e-6))
+    return float(np.log(mean / (1 - mean)) - np.mean(scores))
 
 
 class _Numbers(NamedTuple):

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import gzip
 
+import pytest
+
 from limbeck.data import Passage
 from limbeck.data.formats.corpus import corpus_passages
+from limbeck.errors import InputError
+
+
+@pytest.mark.parametrize("header", ["_id\ttext", "id\ttitle\ttext", "DocID\tText"])
+def test_a_line_of_names_is_no_passage(tmp_path, header):
+    path = tmp_path / "corpus.tsv"
+    path.write_text(f"{header}\n1\tone\n")
+    with pytest.raises(InputError, match=r"corpus\.tsv:1: this line names columns"):
+        list(corpus_passages(path))
 
 
 def test_the_formats_of_a_corpus(tmp_path):

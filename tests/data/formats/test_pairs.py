@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 
 from limbeck.data import SentencePair, SentencePairs
 from limbeck.data.formats import read_pairs, write_pairs
+from limbeck.errors import InputError
 
 HEADER = b"text1\ttext2\tlabel\n"
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=5)
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("text1\ttext1\ttext2\tlabel\na\tb\tc\t1\n")
+    with pytest.raises(InputError, match=r"pairs\.tsv:1: there are several columns 'text1'"):
+        read_pairs(path)
 
 
 def test_tsv_with_other_columns_and_quotes_that_mean_nothing(tmp_path):

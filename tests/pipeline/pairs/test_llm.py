@@ -129,6 +129,28 @@ def test_shortened_passages_are_counted_in_a_note(
     assert any(note.startswith(told) for note in notes)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_text_that_fills_the_context_is_found_before_a_teacher_is_made(
+    pairs: Path, tiny_encoder_path: Path, llm: Path, tmp_path: Path, swap: bool
+):
+    header, first, *rest = (pairs / "train.tsv").read_text().splitlines()
+    sides = first.split("\t")
+    sides[1 if swap else 0] += " and a fish" * 80
+    path = tmp_path / "train.tsv"
+    path.write_text("\n".join([header, "\t".join(sides), *rest]) + "\n")
+    tuned = {"kind": "bi-encoder", "fine_tuned": True}
+    changes = {"train": str(path), "swap": swap}
+    recipe = llm_recipe(pairs, tiny_encoder_path, llm, {"prompt": PROMPT}, tuned, **changes)
+    with pytest.raises(InputError, match=r"the query '.*' leaves room for 0 tokens of a passage"):
+        run_recipe(recipe, tmp_path / "run", anyway=True)
+    assert not (tmp_path / "run" / "pair-teacher").exists()
+    # As a second text it is shortened.
+    if swap:
+        changes["swap"] = False
+        recipe = llm_recipe(pairs, tiny_encoder_path, llm, {"prompt": PROMPT}, **changes)
+        run_recipe(recipe, tmp_path / "run", until="pair-teacher", anyway=True)
+
+
 @pytest.mark.parametrize(
     ("member", "problem"),
     [

@@ -96,6 +96,15 @@ def test_a_split_need_not_have_every_positive_class(pairs: Path, tiny_encoder_pa
     assert read_labels.tolist() == [1, 0, 1]
 
 
+def test_a_class_that_training_lacks_is_told(pairs: Path, tiny_encoder_path: Path, tmp_path: Path):
+    test = edited(pairs, tmp_path, "test", "a\tb\t4\tsame", "c\td\t0\tSame", "e\tf\t0\tother")
+    changes = {"fields": ["text1", "text2", "class"], "test": test}
+    labels = {"kind": "binary", "positive": ["same"]}
+    _, record = read(pairs, tiny_encoder_path, tmp_path / "run", labels=labels, **changes)
+    (note,) = [note for note in record.notes if "no training pair has" in note]
+    assert note.startswith("tiny: test pairs have classes that no training pair has: Same; ")
+
+
 def test_pairs_shared_with_training_are_counted_in_either_order(
     pairs: Path, tiny_encoder_path: Path, tmp_path: Path
 ):

@@ -47,6 +47,17 @@ def test_a_run_of_pairs_alone_measures_every_system(finished_pairs: Path):
     assert "dev pairs the teacher has Spearman" in page
 
 
+@pytest.mark.parametrize("seed", [0, 3, 5])
+def test_a_random_start_has_no_slope_by_chance(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path, seed: int
+):
+    changes = {"pooling_start": "random", "interaction_start": "random", "heads": 4}
+    recipe = pair_recipe(pairs, tiny_encoder_path, student=changes, seed=seed)
+    run_recipe(recipe, tmp_path / "run", until="distil", anyway=True)
+    numbers = json.loads((tmp_path / "run" / "distil" / "calibration.json").read_text())["tiny"]
+    assert numbers["slope"] == 1.0
+
+
 def test_the_student_scores_as_its_file_says(pairs: Path, finished_pairs: Path):
     student = DenseStudent.load(finished_pairs / "distil" / "student", "cpu")
     rows = [line.split("\t") for line in (pairs / "test.tsv").read_text().splitlines()[1:]]

@@ -62,6 +62,15 @@ def test_merging_by_hand(tmp_path):
     assert not has_adapters(model)
 
 
+def test_adapters_of_an_embedding_are_merged_too(tmp_path):
+    model = load_backbone(str(tiny_encoder(tmp_path)), 32, "cpu")
+    add_adapters(model, LoraSettings(rank=2, target_modules=("word_embeddings",)))
+    assert has_adapters(model)
+    merge_adapters(model)
+    assert not has_adapters(model)
+    assert type(model.transformers_model.embeddings.word_embeddings) is torch.nn.Embedding
+
+
 @MODELS
 def test_adapters_and_heads_learn_and_the_backbone_stays(tmp_path, world, make):
     student, before = train(make(tmp_path / "backbone"), world, tmp_path / "work")

@@ -57,6 +57,9 @@ def read_pairs(
             remedy="name its columns by the set's key `fields`: [first text, second text, label]; "
             "a table that begins with a pair needs a line of names before it",
         )
+    twice = next((name for name in fields if header.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"there are several columns {twice!r}", path=path, line=1, expected="one of each")
     parse = _tsv_parser(header, fields, _labels_are_numbers(path, header, fields))
     return SentencePairs.of(Records(path, _checked(parse, check), skip=1))
 

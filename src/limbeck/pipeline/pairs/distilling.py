@@ -17,6 +17,7 @@ from limbeck.pipeline.pairs.teaching import taught_features, taught_scores
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import Recipe
+from limbeck.students.dense.interaction import InteractionModule
 from limbeck.students.dense.objective import StudentLoss
 from limbeck.students.dense.pair_lists import PairCollator, pair_dataset
 from limbeck.students.dense.pair_objective import PairObjective, PairWeights
@@ -25,7 +26,7 @@ from limbeck.students.dense.pair_training import StudentTask, fine_tune_on_label
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings
 from limbeck.teachers import ScoreCache
-from limbeck.teachers.pair_ensemble import calibration
+from limbeck.teachers.pair_ensemble import calibration, levelling
 from limbeck.trainers import require_finite
 
 BASELINE_STAGE = "pair-baseline"
@@ -50,6 +51,11 @@ def pair_tasks(run: Run, student: DenseStudent, work: Path, cache: ScoreCache) -
     options = loss.model_dump(exclude={"temperature", "positive_from", "in_batch_teacher"})
     for name, one in recipe.pairs.items():
         lists, scores = open_lists(run, name), taught_scores(run, name)
+        if (loss.contrastive or loss.in_batch) and not (lists.targets >= loss.positive_from).any():
+            run.progress.note(
+                f"{name}: contrastive and in_batch have nothing to learn from: no pair is positive, with a "
+                f"label of at least {loss.positive_from:g} of the range (pair_loss.positive_from)"
+            )
         slope, bias = _calibrated(student, lists, scores, one.task)
         scales[name] = {"slope": slope, "bias": bias}
         objective = PairObjective(PairWeights(**options), loss.temperature, loss.positive_from, slope, bias)
@@ -85,7 +91,12 @@ def _calibrated(
     first = lists.texts.contents(lists.lists[rows, 0])
     second = lists.texts.contents(lists.lists[rows, 1 + columns])
     logits = PairScorer(student, task).score(first, second)
-    return calibration(logits, expit(scores[rows, columns]))
+    goal = expit(scores[rows, columns])
+    module = student.interaction
+    if isinstance(module, InteractionModule) and module.start == "random":
+        # Its logits go with the teacher's by chance alone: a slope would be one, too.
+        return 1.0, levelling(logits, goal)
+    return calibration(logits, goal)
 
 
 def baseline_settings(recipe: Recipe) -> object:

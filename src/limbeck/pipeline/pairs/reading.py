@@ -47,6 +47,7 @@ def read_sets(run: Run, work: Path) -> None:
         counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in read.items())
         run.progress.note(f"{name}: pairs: {counts}")
         _note_shared(run, name, read)
+        _note_new_classes(run, name, one.labels, read)
 
 
 def open_pairs(run: Run, name: str, split: str) -> SentencePairs:
@@ -189,6 +190,21 @@ def _require_both(pairs: SentencePairs, one: PairSetRecipe, split: Split) -> Non
 
 def _listed(classes: Sequence[str], most: int = 10) -> str:
     return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
+
+
+def _note_new_classes(
+    run: Run, name: str, labels: GradedLabels | BinaryLabels, read: Mapping[Split, SentencePairs]
+) -> None:
+    """A class that training lacks may be a slip of the pen, and counts as negative where it is not named."""
+    if isinstance(labels, GradedLabels) or labels.threshold is not None or labels.negative:
+        return
+    known = {_class_of(pair.label) for pair in read["train"]}
+    for split in EVALUATED:
+        if new := sorted({_class_of(pair.label) for pair in read[split]} - known):
+            run.progress.note(
+                f"{name}: {split} pairs have classes that no training pair has: {_listed(new)}; what "
+                "`positive` does not name counts as negative"
+            )
 
 
 def _note_shared(run: Run, name: str, read: Mapping[Split, SentencePairs]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data import write_pair_features
-from limbeck.pipeline.candidates import start_backbone
+from limbeck.pipeline.candidates import SPLITS, start_backbone
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import write_json
-from limbeck.pipeline.language_models import noting_shortened
+from limbeck.pipeline.language_models import noting_shortened, require_room
 from limbeck.pipeline.pairs.members import make_member, open_member, servers_of
 from limbeck.pipeline.pairs.mining import PairLists, open_lists
 from limbeck.pipeline.pairs.reading import (
@@ -26,7 +26,7 @@ from limbeck.pipeline.pairs.reading import (
 )
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import answering, fitted_ensemble
-from limbeck.recipes import Recipe
+from limbeck.recipes import PairLLMMember, Recipe
 from limbeck.teachers import (
     BiEncoderTeacher,
     EnsembleTeacher,
@@ -54,11 +54,30 @@ def teacher_settings(recipe: Recipe) -> object:
 
 
 def prepare_teachers(run: Run, work: Path) -> None:
-    """Fine-tunes the members that have no weights yet, into `SET/member-<n>/`; those that are done stay."""
+    """Fine-tunes the members that have no weights yet, into `SET/member-<n>/`; those that are done stay.
+
+    Raises:
+        InputError: a first text leaves a language model no room for a second one.
+    """
+    _require_room(run)
     for name, one in run.recipe.pairs.items():
         labelled = labelled_pairs(run, name)
         for number, member in enumerate(one.teacher.members):
             make_member(run, name, member, labelled, work / name / f"member-{number}")
+
+
+def _require_room(run: Run) -> None:
+    """Before the first teacher is made: any first text may be paired with any second one."""
+    for name, one in run.recipe.pairs.items():
+        asked = [member for member in one.teacher.members if isinstance(member, PairLLMMember)]
+        if not asked:
+            continue
+        sides = [split_texts(run, name, split) for split in SPLITS]
+        first, second = ([text for side in sides for text in side[at]] for at in (0, 1))
+        if one.swap:
+            first += sides[0][1]
+        for member in asked:
+            require_room(member, member.question_of(one.task), first, second)
 
 
 def audit_settings(recipe: Recipe) -> object:

@@ -75,7 +75,8 @@ def add_adapters(model: SentenceTransformer, settings: LoraSettings) -> None:
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether a model has adapters that are not merged."""
-    return any(".lora_A." in name for name, _ in model.named_parameters())
+    # Of an embedding they are called otherwise than of a linear layer.
+    return any(".lora_A." in name or ".lora_embedding_A." in name for name, _ in model.named_parameters())
 
 
 def merge_adapters(model: nn.Module) -> None:
