@@ -42,7 +42,8 @@ class InputError(LimbeckError, ValueError):
         self.expected = expected
         self.remedy = remedy
         place = "" if self.path is None else f"{self.path}{'' if line is None else f':{line}'}: "
-        message = f"{place}{problem}."
+        # What other libraries said stands in it: their sentences end with full stops, and fill several lines.
+        message = f"{place}{' '.join(problem.splitlines()).removesuffix('.')}."
         if expected:
             message += f" Expected: {expected}."
         if remedy:

@@ -118,7 +118,9 @@ def _devices() -> list[dict[str, Any]]:
     ]
     if torch.backends.mps.is_available():
         devices.append({"device": "mps", "name": "Apple GPU", "bf16": supports_bf16("mps")})
-    cpu = {"device": "cpu", "name": f"{torch.get_num_threads()} threads", "bf16": supports_bf16("cpu")}
+    threads = torch.get_num_threads()
+    name = f"{threads} thread{'s' * (threads != 1)}"
+    cpu = {"device": "cpu", "name": name, "bf16": supports_bf16("cpu")}
     return [*devices, cpu]
 
 

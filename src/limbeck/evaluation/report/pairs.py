@@ -164,7 +164,8 @@ def _disagreements(
 
 
 _PLACES = (
-    "Figures of the systems: the place of the pair in the set, 0 for the lowest score and 1 for the highest."
+    "Labels: from 0 to 1, of the range that they may have. Figures of the systems: the place of the pair in "
+    "the set, 0 for the lowest score and 1 for the highest."
 )
 
 
