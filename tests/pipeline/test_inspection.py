@@ -13,7 +13,7 @@ import pytest
 from limbeck.data.formats.qrels import read_qrels
 from limbeck.errors import InputError
 from limbeck.recipes import make_recipe
-from tests.pipeline.tiny_corpus import Record, generative_content, run_recipe
+from tests.pipeline.tiny_corpus import Record, generative_content, run_recipe, tiny_recipe
 
 TITLE = {"kind": "title"}
 FILE = {"kind": "pseudo-query", "sources": [{"kind": "file", "path": "questions.tsv"}]}
@@ -152,3 +152,11 @@ def test_queries_without_a_relevant_passage_are_not_drawn(own: Path, tiny_encode
     mining = {"depth": 6, "random": 2, "evaluation_depth": 20, "max_queries": 3}
     record = run(own, tiny_encoder_path, until="generate", mining=mining)
     assert any("identifiers to learn: 3 of title" in note for note in record.notes)
+
+
+@pytest.mark.slow
+def test_a_dense_student_whose_backbone_cannot_read_the_corpus_is_told(own: Path, tiny_encoder_path: Path):
+    rewrite(own, lambda at, passage: {"text": f"{'ψψψ ' * 20}{at}"})
+    record = run_recipe(tiny_recipe(own, tiny_encoder_path), own.parent / "run", until="distil", anyway=True)
+    (note,) = [note for note in record.notes if "unknown to the tokenizer" in note]
+    assert "of the tokens of the corpus are unknown to the tokenizer of" in note

@@ -13,6 +13,7 @@ import numpy as np
 from limbeck.data import Passage
 from limbeck.data.formats.trec import read_run
 from limbeck.errors import InputError
+from limbeck.pipeline.candidates import start_backbone
 from limbeck.pipeline.identifiers import generative_student, pseudo_query_files
 from limbeck.pipeline.run import Run
 from limbeck.recipes import RunMember, TitleRecipe
@@ -51,9 +52,7 @@ def inspect_identifiers(run: Run) -> None:
     """
     for path in pseudo_query_files(run.recipe):
         PseudoQueries.read(path, passages=run.dataset.passages)
-    count = len(run.dataset.passages)
-    rows = np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(np.int64))
-    passages = list(run.dataset.passages.take(rows))
+    passages = _sample(run)
     vocabulary = Vocabulary.load(generative_student(run.recipe).model or run.recipe.backbone)
     _inspect_script(run, passages, vocabulary)
     for view in generative_student(run.recipe).views:
@@ -61,11 +60,47 @@ def inspect_identifiers(run: Run) -> None:
             _inspect_titles(run, passages, vocabulary, view.max_length)
 
 
+def inspect_script(run: Run) -> None:
+    """Tells of a corpus that the backbone of a dense student can hardly read."""
+    passages = _sample(run)
+    note_unknown_tokens(run, "the corpus", [passage.content for passage in passages])
+
+
+def note_unknown_tokens(run: Run, what: str, texts: Sequence[str]) -> None:
+    """Leaves a note where the backbone's tokenizer does not know the script of texts.
+
+    Args:
+        run: whose backbone it is.
+        what: the texts, for the note.
+        texts: a sample of them.
+    """
+    tokenizer = start_backbone(run.recipe, "cpu").tokenizer
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:
+        return
+    rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    share = _share(rows, unknown)
+    if share > SOME_UNKNOWN:
+        run.progress.note(
+            f"{share:.0%} of the tokens of {what} are unknown to the tokenizer of '{run.recipe.backbone}': a "
+            "backbone for their language and script reads them all"
+        )
+
+
+def _sample(run: Run) -> list[Passage]:
+    count = len(run.dataset.passages)
+    rows = np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(np.int64))
+    return list(run.dataset.passages.take(rows))
+
+
+def _share(rows: Sequence[Sequence[int]], token: int) -> float:
+    return sum(row.count(token) for row in rows) / max(1, sum(map(len, rows)))
+
+
 def _inspect_script(run: Run, passages: Sequence[Passage], vocabulary: Vocabulary) -> None:
     if vocabulary.unknown is None:
         return
-    rows = vocabulary.encode([passage.content for passage in passages])
-    share = sum(row.count(vocabulary.unknown) for row in rows) / max(1, sum(map(len, rows)))
+    share = _share(vocabulary.encode([passage.content for passage in passages]), vocabulary.unknown)
     if share > MOSTLY_UNKNOWN:
         model = generative_student(run.recipe).model or run.recipe.backbone
         raise InputError(

@@ -188,6 +188,7 @@ _DENSE = (
         settings=distilling.distil_settings,
         work=distilling.distil,
         checks=(preflight.check_device, preflight.check_student, preflight.check_in_batch_servers),
+        inspections=(inspection.inspect_script,),
         asking=_IN_BATCH,
         revision=1,  # the student's logits start at the teacher's level
     ),

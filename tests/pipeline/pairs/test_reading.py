@@ -105,6 +105,17 @@ def test_a_class_that_training_lacks_is_told(pairs: Path, tiny_encoder_path: Pat
     assert note.startswith("tiny: test pairs have classes that no training pair has: Same; ")
 
 
+def test_pairs_in_a_script_that_the_backbone_cannot_read_are_told(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    _, record = read(pairs, tiny_encoder_path, tmp_path / "known")
+    assert not [note for note in record.notes if "unknown to the tokenizer" in note]
+    train = edited(pairs, tmp_path, "train", "ψψψ\tωωω\t4\tsame", "ψψψ\tcat\t0\tother")
+    _, record = read(pairs, tiny_encoder_path, tmp_path / "unknown", train=train)
+    (note,) = [note for note in record.notes if "unknown to the tokenizer" in note]
+    assert note.startswith("75% of the tokens of 'tiny' are unknown to the tokenizer of")
+
+
 def test_pairs_shared_with_training_are_counted_in_either_order(
     pairs: Path, tiny_encoder_path: Path, tmp_path: Path
 ):

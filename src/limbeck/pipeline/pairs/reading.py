@@ -14,6 +14,7 @@ from limbeck.data import SentencePair, SentencePairs
 from limbeck.data.formats.pairs import read_pairs
 from limbeck.errors import InputError
 from limbeck.pipeline.candidates import EVALUATED, SPLITS
+from limbeck.pipeline.inspection import SAMPLE, note_unknown_tokens
 from limbeck.pipeline.run import Run
 from limbeck.recipes import BinaryLabels, GradedLabels, PairSetRecipe, Recipe, Split
 from limbeck.students.dense.pair_training import LabelledPairs
@@ -48,6 +49,8 @@ def read_sets(run: Run, work: Path) -> None:
         run.progress.note(f"{name}: pairs: {counts}")
         _note_shared(run, name, read)
         _note_new_classes(run, name, one.labels, read)
+        texts = [text for pair in read["train"] for text in (pair.text1, pair.text2)]
+        note_unknown_tokens(run, f"'{name}'", texts[:: max(1, len(texts) // SAMPLE)])
 
 
 def open_pairs(run: Run, name: str, split: str) -> SentencePairs:
