@@ -193,6 +193,10 @@ def test_keys_lists_what_a_recipe_can_say(runner: CliRunner) -> None:
     assert any(line.startswith("pairs.NAME.train: required") for line in lines)
     assert any(line.startswith("pairs.NAME.teacher.members[].kind: llm") for line in lines)
     assert not any(line.startswith("pairs.train") for line in lines)
+    # What stands there where the recipe does not say: of several kinds, and of a list.
+    assert any(line.startswith("student.kind: dense") and line.endswith(" The default.") for line in lines)
+    assert any(line.startswith("loss.kind: ") and line.endswith(", as kl_divergence.") for line in lines)
+    assert any(line.startswith('teacher.members: [{"kind": "bm25"}, ') for line in lines)
     # Sections that may be left out: whether they are, and what they must say.
     assert "student.ranking: {}  # null leaves the base retriever as it is." in lines
     assert any(line.startswith("student.views[].sources[].filter: null  # Which of") for line in lines)

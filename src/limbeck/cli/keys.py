@@ -25,16 +25,29 @@ def _keys(section: type[Section], prefix: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
         sections = list(_sections(field.annotation))
-        if not sections or type(None) in get_args(field.annotation):
-            yield _line(path, field)  # of a section that may be left out, whether it is by default
+        listed = isinstance(field.default, tuple) and field.default
+        if not sections or listed or type(None) in get_args(field.annotation):
+            # Of a section that may be left out, whether it is by default; of a list, what it holds then.
+            yield _line(path, field)
         for kind in sections:
             many = _MANY.get(get_origin(field.annotation), "")
             if "kind" in kind.model_fields:
-                yield f"{path}{many}.kind: {_kinds(kind)}" + _meaning(_summary(kind))
+                yield f"{path}{many}.kind: {_kinds(kind)}" + _meaning(
+                    f"{_summary(kind)}{_default(field, kind)}"
+                )
                 own = f"{path}{many}.kind:"
                 yield from (line for line in _keys(kind, f"{path}{many}.") if not line.startswith(own))
             else:
                 yield from _keys(kind, f"{path}{many}.")
+
+
+def _default(field: FieldInfo, kind: type[Section]) -> str:
+    """Whether a kind is what stands there where a recipe does not say."""
+    default = field.default
+    if type(default) is not kind:
+        return ""
+    names = get_args(kind.model_fields["kind"].annotation)
+    return " The default." if len(names) == 1 else f" The default, as {getattr(default, 'kind', names[0])}."
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:

@@ -28,14 +28,19 @@ class DenseStudentRecipe(Section):
     pooling: Literal["attention", "mean", "lasttoken", "cls"] = Field(
         "attention", description="attention is D2LLM's PMA; the others pool the backbone plainly instead."
     )
-    pooling_start: Literal["backbone", "random"] = "backbone"
+    pooling_start: Literal["backbone", "random"] = Field(
+        "backbone",
+        description="backbone pools as the backbone does at step 0; random is the published start.",
+    )
     interaction: Literal["module", "cosine"] = Field(
         "module", description="module is D2LLM's IEM; cosine has its scale and bias alone to learn."
     )
-    interaction_start: Literal["cosine", "random"] = "cosine"
-    heads: int = Field(32, ge=1)
-    hidden: int = Field(512, ge=1)
-    features: int = Field(128, ge=1)
+    interaction_start: Literal["cosine", "random"] = Field(
+        "cosine", description="cosine is a scaled cosine at step 0; random is the published start."
+    )
+    heads: int = Field(32, ge=1, description="Of the attention pooling; they divide the vectors' dimensions.")
+    hidden: int = Field(512, ge=1, description="Units of the interaction module's first layer.")
+    features: int = Field(128, ge=1, description="Units of its branches, which feature imitation compares.")
     branches: Literal["task", "shared"] = Field(
         "task", description="Of the interaction module: one for each kind of task, or one for all."
     )
@@ -58,10 +63,14 @@ class D2LLMRecipe(Section):
     later = frozenset({"feature", "in_batch_teacher"})
 
     kind: Literal["d2llm"]
-    contrastive: float = Field(1.0, ge=0)
-    rank: float = Field(1.0, ge=0)
-    hard_easy: float = Field(0.01, ge=0)
-    in_batch: float = Field(1.0, ge=0)
+    contrastive: float = Field(1.0, ge=0, description="Weight of the contrastive imitation.")
+    rank: float = Field(1.0, ge=0, description="Of the rank imitation within a query's list.")
+    hard_easy: float = Field(
+        0.01, ge=0, description="Of the rank imitation between hard negatives and easy ones."
+    )
+    in_batch: float = Field(
+        1.0, ge=0, description="Of the cross-entropy of the positive among the batch's passages."
+    )
     feature: float = Field(
         0.0,
         ge=0,
@@ -72,7 +81,7 @@ class D2LLMRecipe(Section):
         description="Whether the teacher scores each query with all passages of its batch, for hard_easy, as "
         "published; otherwise it scores those of mining.random.",
     )
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="Of the contrastive imitation.")
 
     @property
     def has_weight(self) -> bool:
@@ -90,8 +99,8 @@ class ListLossRecipe(Section):
     """A loss on the teacher's rank list, with the in-batch cross-entropy."""
 
     kind: ListLossName
-    in_batch: float = Field(1.0, ge=0)
-    weight: float = Field(1.0, gt=0)
+    in_batch: float = Field(1.0, ge=0, description="Weight of the in-batch cross-entropy.")
+    weight: float = Field(1.0, gt=0, description="Of the loss on the list.")
     teacher_scale: float | None = Field(
         None,
         gt=0,
@@ -110,11 +119,13 @@ class Training(Section):
     """How the student and the fine-tuned backbone learn."""
 
     later = frozenset({"warmup_steps", "adam_betas"})
-    epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-5, gt=0)
-    head_learning_rate: float = Field(5e-4, gt=0)
-    warmup_ratio: Fraction = 0.1
+    epochs: float = Field(1.0, gt=0, description="Passes over the queries, or the pairs.")
+    batch_size: int = Field(16, ge=1, description="Queries, or pairs, a step.")
+    learning_rate: float = Field(2e-5, gt=0, description="Of the encoder, at its peak.")
+    head_learning_rate: float = Field(
+        5e-4, gt=0, description="Of attention pooling and interaction module, at its peak."
+    )
+    warmup_ratio: Fraction = Field(0.1, description="Share of the steps over which the rate rises.")
     warmup_steps: int | None = Field(
         None, ge=0, description="Over which the rate rises; null takes warmup_ratio of all steps."
     )
@@ -122,17 +133,21 @@ class Training(Section):
         (0.9, 0.999), description="How much AdamW keeps of its two running means at each step."
     )
     weight_decay: float = Field(0.01, ge=0)
-    accumulation: int = Field(1, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
-    hard_negatives: int = Field(7, ge=0)
-    cosine_weight: float = Field(0.5, ge=0)
+    accumulation: int = Field(1, ge=1, description="Batches whose gradients make one step.")
+    checkpoint_every: int = Field(50, ge=1, description="Steps.")
+    hard_negatives: int = Field(
+        7, ge=0, description="Mined passages of each query's list, beside a positive."
+    )
+    cosine_weight: float = Field(
+        0.5, ge=0, description="Of the same losses on the cosine alone, by which an index searches first."
+    )
     task_temperature: float = Field(
         1.0,
         ge=1,
         description="Of several sets: batches of a set are as many as its size to the power of 1 over this; "
         "1 is in proportion to the sizes, more evens them out.",
     )
-    tensorboard: bool = False
+    tensorboard: bool = Field(False, description="Also writes the losses for TensorBoard.")
     seed: int | None = Field(
         None, ge=0, lt=2**32, description="Of student and fine-tuned backbone; null takes the recipe's."
     )
@@ -144,10 +159,10 @@ class Training(Section):
 class BaselineTraining(Section):
     """How the backbone is fine-tuned with in-batch negatives, the student's plain competitor."""
 
-    epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(32, ge=2)
-    learning_rate: float = Field(2e-5, gt=0)
-    warmup_ratio: Fraction = 0.1
+    epochs: float = Field(1.0, gt=0, description="Passes over the queries.")
+    batch_size: int = Field(32, ge=2, description="Queries a step.")
+    learning_rate: float = Field(2e-5, gt=0, description="At its peak.")
+    warmup_ratio: Fraction = Field(0.1, description="Share of the steps over which the rate rises.")
 
 
 class PairBaselineTraining(Section):
