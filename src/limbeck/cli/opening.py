@@ -9,13 +9,12 @@ from pydantic import ValidationError
 
 from limbeck.cli.screen import command
 from limbeck.errors import InputError
+from limbeck.students import require_corpus
 
 if TYPE_CHECKING:
     from limbeck.students.dense.retriever import DenseRetriever
     from limbeck.students.generative.retriever import GenerativeRetriever, SearchSettings
 
-#: Stages of a run that learns from pairs, and of one with a corpus.
-_PAIRS, _DATA = "pair-data", "data"
 _INDEX, _RECIPE = "index", "recipe.yaml"
 #: In the index of a generative student alone.
 _IDENTIFIERS = "retriever"
@@ -82,13 +81,7 @@ def _is_generative(folder: Path) -> bool:
 
 def _require_index(folder: Path) -> None:
     if not (folder / _INDEX).is_dir():
-        if (folder / _PAIRS).is_dir() and not (folder / _DATA).is_dir():
-            raise InputError(
-                "this run learnt from pairs alone: there is no corpus to search",
-                path=folder,
-                expected="the folder of a run whose recipe names a corpus under `data`",
-                remedy="add one to the recipe, or load the student in distil/student and score pairs with it",
-            )
+        require_corpus(folder)
         raise InputError(
             "no run has left an index here" if folder.is_dir() else "there is no such folder",
             path=folder,

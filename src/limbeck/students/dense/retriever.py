@@ -14,6 +14,7 @@ import numpy as np
 from limbeck.data import Passages, RankedList
 from limbeck.errors import InputError
 from limbeck.indexes.vectors import InteractionWeights, VectorIndex
+from limbeck.students import require_corpus
 from limbeck.students.dense.student import DenseStudent
 
 STUDENT, INDEX, PASSAGES, SETTINGS = "student", "vectors", "data/passages.arrow", "index.json"
@@ -78,13 +79,7 @@ class DenseRetriever:
         """
         folder = Path(run_folder)
         index = folder / "index"
-        if (folder / "pair-data").is_dir() and not (folder / "data").is_dir():
-            raise InputError(
-                "this run learnt from pairs alone: there is no corpus to search",
-                path=folder,
-                expected="a run whose recipe names a corpus under `data`",
-                remedy="score pairs with limbeck.students.dense.pair_scoring.PairScorer",
-            )
+        require_corpus(folder)
         if not (index / SETTINGS).is_file():
             known = (folder / "recipe.yaml").is_file()
             raise InputError(
