@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 
 from limbeck.backbones import locate_backbone
@@ -15,7 +14,7 @@ from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
 from limbeck.mining import BM25, drop_likely_positives
 from limbeck.pipeline.candidates import (
-    SPLITS,
+    EVALUATED,
     backbone_settings,
     candidate_lists,
     open_bm25,
@@ -113,11 +112,16 @@ def prepare_teacher(run: Run, work: Path) -> None:
 
 
 def _require_room(run: Run) -> None:
-    for member in run.recipe.teacher.members:
-        if isinstance(member, LLMMember):
-            asked = chain.from_iterable(run.dataset.queries[split].texts() for split in SPLITS)
-            passages = (passage.text for passage in run.dataset.passages)
-            require_room(member, member.question, asked, passages)
+    members = [member for member in run.recipe.teacher.members if isinstance(member, LLMMember)]
+    if members:
+        drawn, _ = training_queries(run)
+        asked = [
+            *drawn.texts(),
+            *(text for split in EVALUATED for text in run.dataset.queries[split].texts()),
+        ]
+        longest = max((passage.text for passage in run.dataset.passages), key=len)
+        for member in members:
+            require_room(member, member.question, asked, [longest])
 
 
 def _fine_tune_llm(run: Run, member: LLMMember, tuning: LoRATuning, target: Path) -> None:
