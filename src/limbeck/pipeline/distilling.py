@@ -26,7 +26,7 @@ from limbeck.pipeline.pairs.distilling import pair_tasks
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.teaching import imitates_features, training_features
 from limbeck.pipeline.trainer_progress import TrainerProgress
-from limbeck.recipes import RETRIEVAL, D2LLMRecipe, Recipe
+from limbeck.recipes import RETRIEVAL, D2LLMRecipe, DenseStudentRecipe, Recipe
 from limbeck.students.dense.adapters import LoraSettings
 from limbeck.students.dense.lists import ListCollator, TrainingList
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective, StudentLoss
@@ -59,7 +59,19 @@ def distil_settings(recipe: Recipe) -> object:
         backbone_settings(recipe),
         recipe.training_seed,
         *([recipe.pair_loss.settings] if recipe.pairs else []),
+        # Once such a start was given a slope by chance; that student is not this one.
+        *(["levelled"] if recipe.pairs and starts_at_random(recipe) else []),
     ]
+
+
+def starts_at_random(recipe: Recipe) -> bool:
+    """Whether the interaction of a dense student knows nothing at step 0."""
+    student = recipe.student
+    return (
+        isinstance(student, DenseStudentRecipe)
+        and student.interaction == "module"
+        and student.interaction_start == "random"
+    )
 
 
 def distil(run: Run, work: Path) -> None:

@@ -14,10 +14,12 @@ from limbeck.cli.opening import open_retriever
 from limbeck.errors import InputError
 from limbeck.evaluation.pair_scores import read_pair_scores
 from limbeck.pipeline import Run, RunFolder, stages_of
+from limbeck.pipeline.distilling import distil_settings
 from limbeck.pipeline.pairs.mining import open_lists
 from limbeck.pipeline.pairs.teaching import open_pair_teacher, taught_features
 from limbeck.pipeline.run import stage_keys
 from limbeck.students.dense.pair_scoring import PairScorer
+from limbeck.students.dense.retriever import DenseRetriever
 from limbeck.students.dense.student import DenseStudent
 from limbeck.teachers import TeacherNotBetterError, feature_teacher
 from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
@@ -56,6 +58,10 @@ def test_a_random_start_has_no_slope_by_chance(
     run_recipe(recipe, tmp_path / "run", until="distil", anyway=True)
     numbers = json.loads((tmp_path / "run" / "distil" / "calibration.json").read_text())["tiny"]
     assert numbers["slope"] == 1.0
+    # Runs whose start knows something keep their key.
+    kept = pair_recipe(pairs, tiny_encoder_path, seed=seed)
+    assert "levelled" in distil_settings(recipe)
+    assert "levelled" not in distil_settings(kept)
 
 
 def test_the_student_scores_as_its_file_says(pairs: Path, finished_pairs: Path):
@@ -210,8 +216,9 @@ def test_pairs_leave_the_stages_of_a_corpus_as_they_are(corpus: Path, pairs: Pat
 
 
 def test_there_is_nothing_to_search(finished_pairs: Path):
-    with pytest.raises(InputError, match="learnt from pairs alone"):
-        open_retriever(finished_pairs)
+    for opened in (open_retriever, DenseRetriever.open):
+        with pytest.raises(InputError, match=r"learnt from pairs alone.*PairScorer"):
+            opened(finished_pairs)
 
 
 def test_without_unlabelled_pairs_the_labels_and_their_scores_teach(
