@@ -6,7 +6,7 @@ read, and raises an InputError or leaves a note.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -63,28 +63,27 @@ def inspect_identifiers(run: Run) -> None:
 def inspect_script(run: Run) -> None:
     """Tells of a corpus that the backbone of a dense student can hardly read."""
     passages = _sample(run)
-    note_unknown_tokens(run, "the corpus", [passage.content for passage in passages])
+    note_unknown_tokens(run, {"the corpus": [passage.content for passage in passages]})
 
 
-def note_unknown_tokens(run: Run, what: str, texts: Sequence[str]) -> None:
-    """Leaves a note where the backbone's tokenizer does not know the script of texts.
+def note_unknown_tokens(run: Run, samples: Mapping[str, Sequence[str]]) -> None:
+    """Leaves a note for each sample whose script the backbone's tokenizer does not know.
 
     Args:
         run: whose backbone it is.
-        what: the texts, for the note.
-        texts: a sample of them.
+        samples: what the texts are of, for the note, and some of them.
     """
     tokenizer = start_backbone(run.recipe, "cpu").tokenizer
     unknown = getattr(tokenizer, "unk_token_id", None)
     if unknown is None:
         return
-    rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    share = _share(rows, unknown)
-    if share > SOME_UNKNOWN:
-        run.progress.note(
-            f"{share:.0%} of the tokens of {what} are unknown to the tokenizer of '{run.recipe.backbone}': a "
-            "backbone for their language and script reads them all"
-        )
+    for what, texts in samples.items():
+        share = _share(tokenizer(list(texts), add_special_tokens=False)["input_ids"], unknown)
+        if share > SOME_UNKNOWN:
+            run.progress.note(
+                f"{share:.0%} of the tokens of {what} are unknown to the tokenizer of "
+                f"'{run.recipe.backbone}': a backbone for their language and script reads them all"
+            )
 
 
 def _sample(run: Run) -> list[Passage]:

@@ -39,6 +39,7 @@ def read_sets(run: Run, work: Path) -> None:
         InputError: what `read_pairs` refuses, a label outside its range, labels of another kind than the
             recipe says, a positive class that no training pair has, or a split whose labels are all equal.
     """
+    samples: dict[str, list[str]] = {}
     for name, one in run.recipe.pairs.items():
         (work / name).mkdir(exist_ok=True)
         read = _read_splits(one)
@@ -50,7 +51,8 @@ def read_sets(run: Run, work: Path) -> None:
         _note_shared(run, name, read)
         _note_new_classes(run, name, one.labels, read)
         texts = [text for pair in read["train"] for text in (pair.text1, pair.text2)]
-        note_unknown_tokens(run, f"'{name}'", texts[:: max(1, len(texts) // SAMPLE)])
+        samples[f"'{name}'"] = texts[:: max(1, len(texts) // SAMPLE)]
+    note_unknown_tokens(run, samples)
 
 
 def open_pairs(run: Run, name: str, split: str) -> SentencePairs:
