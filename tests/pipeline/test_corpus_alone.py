@@ -85,6 +85,14 @@ def test_a_dense_student_comes_out_of_a_corpus_alone(ended):
     assert "not asked by people" in (folder / "run" / "report.html").read_text()
 
 
+def test_too_few_questions_are_told_with_what_became_of_the_others(tmp_path, tiny_encoder_path):
+    corpus = write_texts(tmp_path / "corpus.jsonl", passages=2)
+    content = tiny_content(corpus, tiny_encoder_path, data=corpus_data(corpus))
+    recipe = make_recipe(content, tmp_path / "recipe.yaml")
+    with pytest.raises(InputError, match=r"kept for 2 passages: of \d+ written questions \d+ are kept"):
+        run_recipe(recipe, tmp_path / "run", until="sift")
+
+
 def test_what_is_found_is_shown_whole(ended):
     folder, _ = ended
     corpus = {one["_id"]: one["text"] for one in map(json.loads, (folder / "corpus.jsonl").open())}

@@ -85,6 +85,11 @@ def test_a_family_is_no_recipe(folder: Path):
         load(folder, "name: f\nrecipe: x.yaml\nvariants: {a: {}}\n")
 
 
+def test_a_temperature_that_would_starve_the_small_sets_is_refused(folder: Path):
+    with pytest.raises(InputError, match=r"training\.task_temperature: .*greater than or equal to 1"):
+        load(folder, STDLIB + "training: {task_temperature: 0.3}\n")
+
+
 def test_a_truth_is_no_number_in_a_list_either(folder: Path):
     with pytest.raises(InputError, match=r"training: adam_betas has false, which is no number"):
         load(folder, STDLIB + "training: {adam_betas: [false, 0.9]}\n")

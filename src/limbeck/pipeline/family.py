@@ -152,6 +152,9 @@ def _check_names(family: Family, measures: Sequence[Measures]) -> None:
                     f"systems.{member.variant}: its runs have no system '{system}'",
                     path=family.source,
                     expected=f"one of {', '.join(known)}",
+                    remedy="there is a table of the corpus and one of the pairs: list a system of each"
+                    if len(measures) > 1
+                    else None,
                 )
 
 
