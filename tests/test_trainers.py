@@ -183,6 +183,8 @@ def test_a_checkpoint_with_a_file_cut_short_is_passed_over(tmp_path, file):
     (newest,) = tmp_path.glob("checkpoint-*")
     before = Path(shutil.copytree(newest, tmp_path / "checkpoint-1"))
     assert last_whole_checkpoint(tmp_path) == newest
+    (newest / "other.bin").write_bytes(b"of somebody else, and no zip")
+    assert last_whole_checkpoint(tmp_path) == newest
     content = (newest / file).read_bytes()
     (newest / file).write_bytes(content[: len(content) // 2])
     assert last_whole_checkpoint(tmp_path) == before

@@ -35,6 +35,14 @@ from limbeck.files import atomic_path, make_folder
 from limbeck.hardware import supports_bf16
 
 _STATE = "trainer_state.json"  # the trainer writes it last
+#: What the trainer saves with torch: zips, with their lists of contents at the end.
+_SAVED_BY_TORCH = (
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state*.pth",
+    "training_args.bin",
+    "pytorch_model*.bin",
+)
 #: Settings that notes of older folders lack; see `forget_other_runs`.
 _LATER = frozenset({"warmup_steps", "adam_betas"})
 
@@ -238,8 +246,7 @@ def _is_whole(checkpoint: Path) -> bool:
                 pass
     except (OSError, ValueError, SafetensorError):
         return False
-    # What torch saves is a zip, whose list of contents is at its end.
-    return all(is_zipfile(file) for kind in ("*.pt", "*.pth", "*.bin") for file in checkpoint.rglob(kind))
+    return all(is_zipfile(file) for name in _SAVED_BY_TORCH for file in checkpoint.glob(name))
 
 
 def forget_other_runs(work_dir: Path, settings: TrainerSettings, inputs: Sequence[str]) -> None:
