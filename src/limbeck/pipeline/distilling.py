@@ -60,11 +60,11 @@ def distil_settings(recipe: Recipe) -> object:
         recipe.training_seed,
         *([recipe.pair_loss.settings] if recipe.pairs else []),
         # Once such a start was given a slope by chance; that student is not this one.
-        *(["levelled"] if recipe.pairs and starts_at_random(recipe) else []),
+        *(["levelled"] if recipe.pairs and _starts_at_random(recipe) else []),
     ]
 
 
-def starts_at_random(recipe: Recipe) -> bool:
+def _starts_at_random(recipe: Recipe) -> bool:
     """Whether the interaction of a dense student knows nothing at step 0."""
     student = recipe.student
     return (

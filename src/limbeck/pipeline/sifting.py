@@ -87,10 +87,11 @@ def sift(run: Run, work: Path) -> None:
         remedy="loosen data.queries.filter, or take another data.queries.writer",
     )
     counts = count_verdicts(judged)
-    run.progress.note(tell_verdicts(counts))
+    told = tell_verdicts(counts)
+    run.progress.note(told)
     kept = [question for question in judged if question.dropped is None]
     passages = list(dict.fromkeys(question.passage_id for question in kept))
-    split_of = _splits(run.recipe, passages, tell_verdicts(counts))
+    split_of = _splits(run.recipe, passages, told)
     _write_passages(run, kept, split_of, work)
     for split in SPLITS:
         _write_split(run, split, [one for one in kept if split_of[one.passage_id] == split], work)
