@@ -24,7 +24,7 @@ from torch import manual_seed
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from limbeck.cli.progress import open_progress
-from limbeck.data import Judgements, Passage, Passages, Queries, Query
+from limbeck.data import Passage, Passages, Queries, Query
 from limbeck.data.formats.beir import beir_passages
 from limbeck.errors import InputError
 from limbeck.files import atomic_folder
@@ -32,6 +32,7 @@ from limbeck.pipeline.folder import lock_of
 from limbeck.pipeline.keys import key_of
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.query_generation.cloze import ClozeWriter, without_sentences
+from limbeck.students.dense.lists import JudgedExample
 from limbeck.students.dense.training import TrainingSettings, train_in_batch
 from limbeck.trainers import last_whole_checkpoint
 
@@ -124,7 +125,7 @@ def train_backbone(passages: Sequence[Passage], arguments: argparse.Namespace, w
     with open_progress(Console()) as progress:
         outcome = train_in_batch(
             model,
-            Judgements([(query, passage, 1) for query, _, passage in asked]),
+            [JudgedExample(query, [passage]) for query, _, passage in asked],
             queries=queries,
             passages=rest,
             settings=TrainingSettings(

@@ -56,3 +56,24 @@ def test_the_training_may_have_a_seed_of_its_own(corpus: Path, tiny_encoder_path
     assert own == same
     changed = [stage for stage in own if own[stage] != other[stage]]
     assert changed == ["distil", "baseline", "index", "evaluate"]
+
+
+def test_the_competitor_may_have_the_hard_negatives_of_the_student(
+    copy: Path, corpus: Path, tiny_encoder_path: Path
+):
+    def changed(**baseline: int | None) -> set[str]:
+        recipe = tiny_recipe(corpus, tiny_encoder_path, baseline=content["baseline"] | baseline)
+        keys = stage_keys(recipe, stages_of(recipe))
+        return {stage for stage in keys if keys[stage] != without[stage]}
+
+    content = tiny_content(corpus, tiny_encoder_path)
+    plain = tiny_recipe(corpus, tiny_encoder_path)
+    without = stage_keys(plain, stages_of(plain))
+    assert changed(hard_negatives=0) == set()
+    assert changed(hard_negatives=None) == changed(hard_negatives=2) == {"baseline", "evaluate"}
+    recipe = tiny_recipe(corpus, tiny_encoder_path, baseline=content["baseline"] | {"hard_negatives": None})
+    before = json.loads((copy / "baseline" / "curve.json").read_text())
+    assert run_recipe(recipe, copy, until="baseline").done == ["baseline"]
+    after = json.loads((copy / "baseline" / "curve.json").read_text())
+    # More passages to tell the positive from, at a rate that hardly moves the model: a larger loss.
+    assert after[-1]["train_loss"] > before[-1]["train_loss"]

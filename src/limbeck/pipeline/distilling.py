@@ -16,6 +16,7 @@ from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.mining import DenseMiner
 from limbeck.pipeline.candidates import (
     backbone_settings,
+    candidate_lists,
     start_backbone,
     student_lists,
     training_queries,
@@ -28,7 +29,12 @@ from limbeck.pipeline.teaching import imitates_features, training_features
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import RETRIEVAL, D2LLMRecipe, DenseStudentRecipe, Recipe
 from limbeck.students.dense.adapters import LoraSettings
-from limbeck.students.dense.lists import ListCollator, TrainingList
+from limbeck.students.dense.lists import (
+    ListCollator,
+    TrainingList,
+    judged_positives,
+    positives_with_negatives,
+)
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective, Objective, StudentLoss
 from limbeck.students.dense.pair_training import StudentTask, train_on_tasks
 from limbeck.students.dense.retriever import INDEX, SETTINGS, STUDENT
@@ -194,20 +200,35 @@ def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -
 
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on."""
-    return [recipe.baseline, backbone_settings(recipe), recipe.training_seed]
+    baseline = recipe.baseline.settings | (
+        {} if recipe.baseline.hard_negatives == 0 else {"hard_negatives": _baseline_negatives(recipe)}
+    )
+    return [baseline, backbone_settings(recipe), recipe.training_seed]
+
+
+def _baseline_negatives(recipe: Recipe) -> int:
+    own = recipe.baseline.hard_negatives
+    return recipe.training.hard_negatives if own is None else own
 
 
 def fine_tune_baseline(run: Run, work: Path) -> None:
-    """Fine-tunes the backbone with in-batch negatives; leaves `model/`, its vectors and `curve.json`."""
+    """Fine-tunes the backbone on the judgements; leaves `model/`, its vectors and `curve.json`."""
     recipe = run.recipe
     queries, judgements = training_queries(run)
+    count = _baseline_negatives(recipe)
     model = start_backbone(recipe)
     outcome = train_in_batch(
         model,
-        judgements,
+        positives_with_negatives(
+            candidate_lists(run, "train"), judgements, hard_negatives=count, seed=recipe.training_seed
+        )
+        if count
+        else judged_positives(judgements),
         queries=queries,
         passages=run.dataset.training_view,
-        settings=TrainingSettings(seed=recipe.training_seed, **recipe.baseline.model_dump()),
+        settings=TrainingSettings(
+            seed=recipe.training_seed, **recipe.baseline.model_dump(exclude={"hard_negatives"})
+        ),
         work_dir=work / SCRATCH,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
     )

@@ -159,10 +159,14 @@ class Training(Section):
 class BaselineTraining(Section):
     """How the backbone is fine-tuned with in-batch negatives, the student's plain competitor."""
 
+    later = frozenset({"hard_negatives"})
     epochs: float = Field(1.0, gt=0, description="Passes over the queries.")
     batch_size: int = Field(32, ge=2, description="Queries a step.")
     learning_rate: float = Field(2e-5, gt=0, description="At its peak.")
     warmup_ratio: Fraction = Field(0.1, description="Share of the steps over which the rate rises.")
+    hard_negatives: int | None = Field(
+        0, ge=0, description="Mined passages beside each positive; null takes as many as the student's."
+    )
 
 
 class PairBaselineTraining(Section):

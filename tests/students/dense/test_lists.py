@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from limbeck.data import Judgements, RankedList, Rankings
-from limbeck.students.dense.lists import ListBatch, ListCollator, TrainingList, list_batch, training_lists
+from limbeck.students.dense.lists import (
+    JudgedExample,
+    ListBatch,
+    ListCollator,
+    TrainingList,
+    judged_positives,
+    list_batch,
+    positives_with_negatives,
+    training_lists,
+)
 
 HARD = [f"h{i}" for i in range(6)]
 
@@ -66,6 +75,43 @@ def test_draws_are_without_repetition_and_bounded():
     (row,) = lists_of({"q1": scored("p", *HARD)}, hard_negatives=4)
     assert len(set(row.passage_ids)) == len(row.passage_ids) == 5
     assert row.hard == 4
+
+
+def examples_of(candidates, judgements=(("q1", "p", 1),), hard_negatives=2, seed=0):
+    found = positives_with_negatives(
+        ranking(candidates), Judgements(judgements), hard_negatives=hard_negatives, seed=seed
+    )
+    return list(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bi_encoder_has_the_hard_negatives_that_the_student_has(seed):
+    judged = [("q1", "p", 2), ("q1", "p2", 1), ("q2", "p", 1)]
+    candidates = {"q1": scored("p", "p2", *HARD), "q2": scored("p2", *HARD, "p")}
+    rows = lists_of(candidates, judgements=judged, hard_negatives=3, seed=seed)
+    assert examples_of(candidates, judged, hard_negatives=3, seed=seed) == [
+        JudgedExample(row.query_id, row.passage_ids) for row in rows
+    ]
+
+
+def test_too_few_candidates_of_a_bi_encoder_stand_several_times_and_none_give_no_example():
+    judged = [("q1", "p", 1), ("q2", "p", 1), ("q3", "p", 0)]
+    candidates = {"q1": scored("p", "h0", "h1"), "q2": scored("p"), "q3": scored("p", "h0")}
+    (row,) = examples_of(candidates, judged, hard_negatives=5)
+    assert row.query_id == "q1"
+    assert row.passage_ids[0] == "p"
+    first, second = row.passage_ids[1:3]
+    assert {first, second} == {"h0", "h1"}
+    assert row.passage_ids[3:] == [first, second, first]
+
+
+def test_judged_positives_are_those_of_grade_1_or_more():
+    judged = Judgements([("q1", "p", 2), ("q1", "p2", 1), ("q1", "h0", 0), ("q2", "p", 1)])
+    assert list(judged_positives(judged)) == [
+        JudgedExample("q1", ["p"]),
+        JudgedExample("q1", ["p2"]),
+        JudgedExample("q2", ["p"]),
+    ]
 
 
 def draw(candidates, seed=0):

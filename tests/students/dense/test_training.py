@@ -13,6 +13,7 @@ from limbeck.data import Judgements
 from limbeck.errors import InputError
 from limbeck.losses import LIST_LOSSES, D2LLMLoss
 from limbeck.students.dense.backbone import load_backbone
+from limbeck.students.dense.lists import JudgedExample, judged_positives
 from limbeck.students.dense.objective import D2LLMObjective, ListObjective
 from limbeck.students.dense.student import DenseStudent
 from limbeck.students.dense.training import TrainingSettings, train_in_batch, train_student
@@ -68,7 +69,7 @@ def train_baseline(path, world: World, work: Path, callbacks=(), settings=QUICK)
     model = load_backbone(str(path), 32, "cpu")
     outcome = train_in_batch(
         model,
-        world.judgements,
+        judged_positives(world.judgements),
         queries=world.queries,
         passages=world.passages,
         settings=settings,
@@ -255,7 +256,7 @@ def test_the_baseline_never_has_a_text_twice_in_a_batch(tiny_encoder_path, world
     model = load_backbone(str(tiny_encoder_path), 32, "cpu")
     train_in_batch(
         model,
-        twice,
+        judged_positives(twice),
         queries=world.queries,
         passages=world.passages,
         settings=replace(QUICK, epochs=1),
@@ -277,7 +278,7 @@ def test_the_baseline_learns_with_the_prompts_of_the_backbone(tiny_encoder_path,
     model.prompts = {"query": "what is ", "document": "the "}
     train_in_batch(
         model,
-        world.judgements,
+        judged_positives(world.judgements),
         queries=world.queries,
         passages=world.passages,
         settings=replace(QUICK, epochs=1),
@@ -288,6 +289,39 @@ def test_the_baseline_learns_with_the_prompts_of_the_backbone(tiny_encoder_path,
     assert all(text.startswith("[CLS] what is ") for text in first)
     first = [model.tokenizer.decode(batch["positive_input_ids"][0]) for batch in seen]
     assert all(text.startswith("[CLS] the ") for text in first)
+
+
+def test_a_batch_of_the_baseline_has_its_hard_negatives_as_texts_of_their_own(
+    tiny_encoder_path, world, tmp_path
+):
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_train_begin(self, args, state, control, train_dataloader, **_):
+            seen.extend(train_dataloader)
+
+    model = load_backbone(str(tiny_encoder_path), 32, "cpu")
+    model.prompts = {"query": "", "document": "the "}
+    outcome = train_in_batch(
+        model,
+        [JudgedExample("q0", ["p0", "p2", "p3"])],
+        queries=world.queries,
+        passages=world.passages,
+        settings=replace(QUICK, epochs=1),
+        work_dir=tmp_path / "work",
+        callbacks=[Watch()],
+    )
+    (batch,) = seen
+    texts = [
+        model.tokenizer.decode(batch[f"{name}_input_ids"][0], skip_special_tokens=True)
+        for name in ("positive", "negative_1", "negative_2")
+    ]
+    alone = [f"the {world.passages.contents([row])[0]}" for row in (0, 2, 3)]
+    assert texts == [
+        model.tokenizer.decode(model.tokenizer(text)["input_ids"], skip_special_tokens=True) for text in alone
+    ]
+    # A query alone in its batch has nothing but its own negatives for a loss.
+    assert losses(outcome)[0] > 0
 
 
 def test_nothing_to_learn_from_is_said(student, world, tmp_path):
@@ -304,7 +338,7 @@ def test_nothing_to_learn_from_is_said(student, world, tmp_path):
     with pytest.raises(InputError, match="nothing to learn from"):
         train_in_batch(
             student.model,
-            Judgements([("q1", "p1", 0)]),
+            judged_positives(Judgements([("q1", "p1", 0)])),
             queries=world.queries,
             passages=world.passages,
             settings=QUICK,

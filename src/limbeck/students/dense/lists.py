@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import cycle, islice
 from typing import Any, Self
 
 import numpy as np
@@ -66,13 +67,44 @@ def training_lists(
         soft = _without(easy.list_for(ranked.query_id), [*positives, *hard])
         scores.update(soft)
         for positive in positives:
-            generator = np.random.default_rng(_digest(f"{seed}\0{ranked.query_id}\0{positive}"))
-            drawn = generator.permutation(sorted(hard)).tolist()[:hard_negatives]
+            drawn = _drawn(ranked.query_id, positive, hard, hard_negatives, seed)
             if positive in scores and (drawn or soft):
                 passages = [positive, *drawn, *soft]
                 yield TrainingList(
                     ranked.query_id, passages, [scores[p] for p in passages], len(drawn), positives
                 )
+
+
+def positives_with_negatives(
+    candidates: Rankings, judgements: Judgements, *, hard_negatives: int, seed: int
+) -> Iterator[JudgedExample]:
+    """Each positive of each query with hard negatives, for a training in which no teacher takes part.
+
+    They are those that `training_lists` draws of the same candidates. A query with fewer candidates has some
+    of them several times, as every example must be of one length.
+
+    Args:
+        candidates: mined; their scores do not matter.
+        judgements: which passages are positives (grade ≥ 1).
+        hard_negatives: how many stand beside a positive, 1 or more.
+        seed: of the draw.
+
+    Yields:
+        Examples in the order of `candidates`. A query whose candidates are all positives gives none.
+    """
+    for ranked in candidates:
+        positives = judgements.relevant(ranked.query_id)
+        hard = _without(ranked, positives)
+        for positive in positives if hard else ():
+            drawn = _drawn(ranked.query_id, positive, hard, hard_negatives, seed)
+            yield JudgedExample(ranked.query_id, [positive, *islice(cycle(drawn), hard_negatives)])
+
+
+def _drawn(query_id: str, positive: str, hard: Collection[str], count: int, seed: int) -> list[str]:
+    """Hard negatives for a positive, in the order of the draw."""
+    generator = np.random.default_rng(_digest(f"{seed}\0{query_id}\0{positive}"))
+    drawn: list[str] = generator.permutation(sorted(hard)).tolist()
+    return drawn[:count]
 
 
 def _without(ranked: RankedList, excluded: Sequence[str]) -> dict[str, float]:
@@ -84,6 +116,26 @@ def _without(ranked: RankedList, excluded: Sequence[str]) -> dict[str, float]:
 
 def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedExample:
+    """One query with the passages that a bi-encoder learns from by judgements alone.
+
+    Attributes:
+        query_id: the query.
+        passage_ids: a positive, then hard negatives, if any.
+    """
+
+    query_id: str
+    passage_ids: list[str]
+
+
+def judged_positives(judgements: Judgements) -> Iterator[JudgedExample]:
+    """Each positive (grade ≥ 1) of each query by itself: its negatives are other queries' positives."""
+    for query in judgements.query_ids:
+        for passage in judgements.relevant(query):
+            yield JudgedExample(query, [passage])
 
 
 @dataclass(frozen=True, slots=True)

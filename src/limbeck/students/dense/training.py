@@ -19,11 +19,11 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch import nn
 from transformers import TrainerCallback
 
-from limbeck.data import Judgements, PairFeatures, Passages, Queries
+from limbeck.data import PairFeatures, Passages, Queries
 from limbeck.errors import InputError
 from limbeck.students.dense.adapters import has_adapters
 from limbeck.students.dense.backbone import training_prompts
-from limbeck.students.dense.lists import AskTeacher, ListCollator, TrainingList
+from limbeck.students.dense.lists import AskTeacher, JudgedExample, ListCollator, TrainingList
 from limbeck.students.dense.lookups import sparse_lookups
 from limbeck.students.dense.objective import Objective, StudentLoss
 from limbeck.students.dense.student import DenseStudent
@@ -140,7 +140,7 @@ def list_dataset(lists: Iterable[TrainingList]) -> Dataset:
 
 def train_in_batch(
     model: SentenceTransformer,
-    judgements: Judgements,
+    examples: Iterable[JudgedExample],
     *,
     queries: Queries,
     passages: Passages,
@@ -148,10 +148,11 @@ def train_in_batch(
     work_dir: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingOutcome:
-    """Fine-tunes an encoder on (query, positive) with the other positives of the batch as negatives.
+    """Fine-tunes an encoder to find each query's positive among the passages of the batch.
 
-    The usual way to adapt a bi-encoder, and what a distilled student has to beat. No batch holds a text
-    twice, so a query's own positive never stands among its negatives. The model is changed in place, and a
+    The usual way to adapt a bi-encoder, and what a distilled student has to beat. The negatives are its own
+    hard ones and all passages of the batch's other queries. No two examples of a batch share a text, so a
+    query's own positive never stands among its negatives. The model is changed in place, and a
     killed training goes on as `train_student` does.
 
     Source: Henderson et al. 2017, arXiv 1705.00652, section 4.4 (multiple negatives), by the library's
@@ -159,7 +160,7 @@ def train_in_batch(
 
     Args:
         model: the backbone as it is.
-        judgements: which passages are positives (grade ≥ 1).
+        examples: queries with their positives, all with as many hard negatives.
         queries: texts of the queries.
         passages: texts of the passages as training sees them.
         settings: how long and how fast; `head_learning_rate` has no part in it.
@@ -167,26 +168,35 @@ def train_in_batch(
         callbacks: of the trainer, for progress.
 
     Raises:
-        InputError: there are no positives, or TensorBoard is asked for and not installed.
+        InputError: there are no examples, or TensorBoard is asked for and not installed.
     """
-    pairs = [(query, passage) for query in judgements.query_ids for passage in judgements.relevant(query)]
-    if not pairs:
+    rows = list(examples)
+    if not rows:
         raise InputError(
-            "there is nothing to learn from: the training judgements name no relevant passage",
-            expected="grades of 1 or more",
+            "there is nothing to learn from: no training query has a relevant passage",
+            expected="grades of 1 or more, and mined candidates where hard negatives are asked for",
         )
+    columns = zip(*(row.passage_ids for row in rows), strict=True)
+    texts = {
+        name: passages.contents(passages.rows(list(ids)))
+        for name, ids in zip(_passage_columns(len(rows[0].passage_ids)), columns, strict=True)
+    }
     prompts = training_prompts(model)
-    positives = passages.contents(passages.rows([passage for _, passage in pairs]))
     return train_model(
         model,
-        Dataset.from_dict({"anchor": queries.texts([query for query, _ in pairs]), "positive": positives}),
+        Dataset.from_dict({"anchor": queries.texts([row.query_id for row in rows]), **texts}),
         MultipleNegativesRankingLoss(model),
         settings,
         work_dir,
-        prompts={"anchor": prompts.query, "positive": prompts.document},
+        prompts={"anchor": prompts.query, **dict.fromkeys(texts, prompts.document)},
         batch_sampler=BatchSamplers.NO_DUPLICATES,
         callbacks=callbacks,
     )
+
+
+def _passage_columns(count: int) -> list[str]:
+    """Names of an example's passages, as the library's loss orders them."""
+    return ["positive", *(f"negative_{number}" for number in range(1, count))]
 
 
 def train_model(
