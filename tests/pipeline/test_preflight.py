@@ -5,9 +5,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from sentence_transformers import CrossEncoder
 
+from limbeck.encoders import load_cross_encoder
 from limbeck.errors import InputError
 from limbeck.pipeline import preflight
 from limbeck.recipes import Recipe, make_recipe
@@ -171,6 +175,46 @@ def test_what_a_member_is_tuned_from_is_loaded_before_any_work(
     members = [{"kind": "cross-encoder", "fine_tuning": {"base": str(tiny_encoder_path)}}]
     wrong = recipe(corpus, tiny_encoder_path, teacher={"members": members, "max_length": 129})
     refused(wrong, tmp_path / "long", r"^teacher\.members\.0\.fine_tuning\.base: .*at most 128 tokens")
+
+
+class FirstUnit(torch.nn.Module):
+    """A head that is no linear layer."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return states[..., :1]
+
+
+@pytest.fixture
+def featureless(tiny_cross_encoder_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The members of a teacher: a given cross-encoder whose head shows no features."""
+
+    def load(*arguments: Any, **options: Any) -> CrossEncoder:
+        model = load_cross_encoder(*arguments, **options)
+        model.model.classifier = FirstUnit()
+        return model
+
+    monkeypatch.setattr(preflight, "load_cross_encoder", load)
+    return [{"kind": "cross-encoder", "model": str(tiny_cross_encoder_path)}]
+
+
+def test_a_cross_encoder_without_features_is_found_before_any_work(
+    corpus: Path, tiny_encoder_path: Path, tmp_path: Path, featureless: list[dict[str, object]]
+):
+    teacher = {"max_length": 32, "members": featureless}
+    loss = {"kind": "d2llm", "feature": 1.0}
+    wrong = recipe(corpus, tiny_encoder_path, teacher=teacher, loss=loss)
+    refused(wrong, tmp_path / "run", r"^teacher\.members\.0: .*no features to imitate")
+    preflight.check_teacher(recipe(corpus, tiny_encoder_path, teacher=teacher))
+
+
+def test_a_cross_encoder_of_pairs_without_features_is_found_before_any_work(
+    tiny_encoder_path: Path, tmp_path: Path, featureless: list[dict[str, object]]
+):
+    pairs = write_pairs(tmp_path / "pairs")
+    sets = {"tiny": set_content(pairs, teacher={"members": [featureless[0] | {"max_length": 32}]})}
+    wrong = pair_recipe(pairs, tiny_encoder_path, pairs=sets, pair_loss={"feature": 1.0})
+    refused(wrong, tmp_path / "run", r"^pairs\.tiny\.teacher\.members\.0: .*no features to imitate")
+    preflight.check_pair_teachers(pair_recipe(pairs, tiny_encoder_path, pairs=sets))
 
 
 @pytest.mark.parametrize("member", [{"kind": "cross-encoder"}, {"kind": "bi-encoder", "fine_tuned": True}])

@@ -72,8 +72,12 @@ class DenseMiner:
         self.passages = passages
         self._model = load_encoder(model)
         self._batch_size = batch_size
-        self._temporary = tempfile.TemporaryDirectory(prefix="limbeck-dense-")
-        self.folder = Path(folder or self._temporary.name) / "embeddings"
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(
+                prefix="limbeck-dense-"
+            )  # lives as long as the miner
+            folder = self._temporary.name
+        self.folder = Path(folder) / "embeddings"
         settings = {"passages": passages.fingerprint, "weights": model_digest(self._model)}
         if not self._kept(settings):
             self._encode(settings, progress)

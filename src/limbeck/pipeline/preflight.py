@@ -30,6 +30,7 @@ from limbeck.pipeline.in_batch import asks_in_batch
 from limbeck.pipeline.inventing import open_llm_writer
 from limbeck.pipeline.language_models import check_llm
 from limbeck.pipeline.servers import endpoint_of
+from limbeck.pipeline.teaching import imitates_features
 from limbeck.query_generation.seq2seq import QueryGenerator
 from limbeck.recipes import (
     BeirData,
@@ -215,10 +216,10 @@ def _check_generator(place: str, section: QueryGeneratorSection, recipe: Recipe)
 
 
 def check_teacher(recipe: Recipe) -> None:
-    """Each given model loads, and what one is fine-tuned from; language models can be asked."""
+    """Each given model loads and has the features that are asked for; so does what one is fine-tuned from."""
     for number, member in enumerate(recipe.teacher.members):
         if not isinstance(member, ServerMember):
-            _check_member(f"teacher.members.{number}", member, recipe)
+            _check_member(f"teacher.members.{number}", member, recipe, features=imitates_features(recipe))
 
 
 def check_servers(recipe: Recipe) -> None:
@@ -228,9 +229,9 @@ def check_servers(recipe: Recipe) -> None:
             _check_server(f"teacher.members.{number}", member)
 
 
-def _check_member(place: str, member: Member | None, recipe: Recipe) -> None:
+def _check_member(place: str, member: Member | None, recipe: Recipe, *, features: bool = False) -> None:
     if isinstance(member, CrossEncoderMember):
-        _check_cross_encoder(place, member, recipe.teacher.max_length)
+        _check_cross_encoder(place, member, recipe.teacher.max_length, features=features)
     elif isinstance(member, BiEncoderMember | LateInteractionMember):
         _check_encoder(place, member.model, recipe.max_length)
     elif isinstance(member, ServerMember):
@@ -257,7 +258,8 @@ def check_pair_teachers(recipe: Recipe) -> None:
                 question, tuned = member.question_of(one.task), member.fine_tuning is not None
                 _check_llm(place, member, question, recipe.device, tuned=tuned)
             elif isinstance(member, PairCrossEncoderMember):
-                _check_cross_encoder(place, member, member.max_length)
+                features = recipe.pair_loss.feature > 0
+                _check_cross_encoder(place, member, member.max_length, features=features)
             elif isinstance(member, PairBiEncoderMember) and member.fine_tuned:
                 _check_encoder(f"{place}.fine_tuning.base", member.fine_tuning.base, recipe.max_length)
             elif isinstance(member, PairBiEncoderMember):
@@ -280,12 +282,16 @@ def check_in_batch_servers(recipe: Recipe) -> None:
 
 
 def _check_cross_encoder(
-    place: str, member: CrossEncoderMember | PairCrossEncoderMember, max_length: int
+    place: str, member: CrossEncoderMember | PairCrossEncoderMember, max_length: int, *, features: bool
 ) -> None:
     base = member.fine_tuning.base
     if member.model is not None:
         with _at(place):
-            CrossEncoderTeacher(load_cross_encoder(member.model, max_length=max_length, device="cpu"))
+            teacher = CrossEncoderTeacher(
+                load_cross_encoder(member.model, max_length=max_length, device="cpu")
+            )
+            if features:
+                teacher.feature_head()
     elif base is not None:
         with _at(f"{place}.fine_tuning.base"):
             load_cross_encoder(locate_backbone(base), max_length=max_length, num_labels=1, device="cpu")

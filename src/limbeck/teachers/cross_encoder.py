@@ -89,7 +89,7 @@ class CrossEncoderTeacher:
         """
         logits = np.empty(len(pairs), np.float64)
         states: list[torch.Tensor] = []
-        head = self._head()
+        head = self.feature_head()
         features = np.empty((len(pairs), head.in_features), np.float32)
         hook = head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
         try:
@@ -100,7 +100,12 @@ class CrossEncoderTeacher:
             hook.remove()
         return logits, features
 
-    def _head(self) -> torch.nn.Linear:
+    def feature_head(self) -> torch.nn.Linear:
+        """The layer that reads the features.
+
+        Raises:
+            InputError: there is none, see `score_with_features`.
+        """
         from torch.nn import Linear  # noqa: PLC0415  # loaded by now
 
         heads = [part for part in self.model.modules() if isinstance(part, Linear) and part.out_features == 1]
