@@ -71,6 +71,11 @@ def test_layers_of_the_backbone_are_a_dense_student_s(folder: Path, refused):
         ("teacher: {kind: bm25}", r"'teacher\.kind'.* Expected: one of max_length, members\."),
         ("pair_loss: {kind: d2llm}", r"'pair_loss\.kind'.* Expected: one of batch_rank, [^?]*$"),
         ("teacher: {members: [{kind: cross-encoder, modl: x}]}", r"did you mean 'model'\?"),
+        ("loss: {kind: kl_divergence, feature: 0}", r"'loss\.feature'.*: it is a key of kind: d2llm; "),
+        (
+            "teacher: {members: [{kind: bm25, model: x}]}",
+            r"members\.0\.model'.*key of kind: .*cross-encoder or ",
+        ),
         ("training: {epoch: 1, rate: 2}", r"'training\.epoch' \(and 1 more error\)"),
         ("pairs: {train: a, test: b, labels: {kind: graded}}", "pairs: the set needs a name"),
     ],

@@ -128,9 +128,9 @@ def _explained(
     last = parts[-1] if parts and (error["type"] == "extra_forbidden" or parts[-1] in names) else None
     place = ".".join(part for part in parts if part not in kinds or part == last)
     if error["type"] == "extra_forbidden":
-        here = {name for section in _sections_at(root, error["loc"][:-1]) for name in section.model_fields}
+        here = _keys_at(root, error["loc"][:-1])
         expected = f"one of {', '.join(sorted(here))}" if 0 < len(here) <= _FEW else None
-        return f"unknown key '{place}'", expected, f"{_meant(parts[-1], here, root)}{listing}"
+        return f"unknown key '{place}'", expected, f"{_meant(parts[-1], error['loc'][:-1], root)}{listing}"
     if error["type"] == "union_tag_not_found":
         return f"{place}: the key 'kind' is missing", None, listing
     if error["type"] == "union_tag_invalid":
@@ -156,13 +156,30 @@ def _explained(
     return (f"{place}: {message}" if place else message), None, remedy
 
 
-def _meant(name: str, here: Iterable[str], root: type[BaseModel]) -> str:
-    """What an unknown key may have been meant as: one like it in its place, or the same in others."""
-    places = difflib.get_close_matches(name, list(here), n=1)
-    if not places and name != "kind":  # which many sections have
-        elsewhere = (".".join(place) for place in _places(root) if place[-1] == name)
-        places = sorted(elsewhere, key=len)
-    return f"did you mean {' or '.join(map(repr, places[:3]))}? " if places else ""
+def _meant(name: str, place: Sequence[int | str], root: type[BaseModel]) -> str:
+    """What an unknown key may have been meant as.
+
+    It is one like it in its place, or one of another kind than the section has, or the same in other places.
+    """
+    likely = difflib.get_close_matches(name, list(_keys_at(root, place)), n=1)
+    if not likely and (kinds := _other_kinds(name, place, root)):
+        return f"it is a key of kind: {' or '.join(kinds)}; "
+    if not likely and name != "kind":  # which many sections have
+        elsewhere = (".".join(other) for other in _places(root) if other[-1] == name)
+        likely = sorted(elsewhere, key=len)
+    return f"did you mean {' or '.join(map(repr, likely[:3]))}? " if likely else ""
+
+
+def _other_kinds(name: str, place: Sequence[int | str], root: type[BaseModel]) -> list[str]:
+    """The kinds that have a key, where another kind stands."""
+    if not any(place[-1] in _kinds_of(section) for section in _sections_at(root, place) if place):
+        return []
+    others = [section for section in _sections_at(root, place[:-1]) if name in section.model_fields]
+    return [kind for section in others for kind in _kinds_of(section)]
+
+
+def _keys_at(root: type[BaseModel], place: Sequence[int | str]) -> set[str]:
+    return {name for section in _sections_at(root, place) for name in section.model_fields}
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
