@@ -37,6 +37,15 @@ def test_a_label_out_of_range_is_named_with_its_line(pairs: Path, tiny_encoder_p
     assert (str(caught.value.path), caught.value.line, caught.value.expected) == (train, 3, "0 to 4")
 
 
+def test_a_number_in_quotes_is_told_to_be_written_without(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    train = tmp_path / "train.jsonl"
+    train.write_text('{"text1": "the cat", "text2": "the dog", "label": "3"}\n')
+    with pytest.raises(InputError, match=r"the label '3' is a class.*without quotes"):
+        read(pairs, tiny_encoder_path, tmp_path / "run", train=str(train))
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

@@ -116,7 +116,9 @@ def _label_check(labels: GradedLabels | BinaryLabels) -> Callable[[SentencePair]
         if numbers and isinstance(label, str):
             raise InputError(
                 f"the label {label!r} is a class, and the recipe says that labels are numbers",
-                remedy="name the positive classes: `labels: {kind: binary, positive: [CLASS]}`",
+                remedy="write it without quotes, as a number"
+                if _NUMBER.fullmatch(label)
+                else "name the positive classes: `labels: {kind: binary, positive: [CLASS]}`",
             )
         if isinstance(labels, BinaryLabels) and labels.negative:
             known = _classes((*labels.positive, *labels.negative), label)
