@@ -111,6 +111,8 @@ class ListLossRecipe(Section):
 Loss = Annotated[D2LLMRecipe | ListLossRecipe, Field(discriminator="kind")]
 
 
+#: Of activations: not all of them.
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 #: Of a running mean.
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -118,7 +120,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Training(Section):
     """How the student and the fine-tuned backbone learn."""
 
-    later = frozenset({"warmup_steps", "adam_betas"})
+    later = frozenset({"warmup_steps", "adam_betas", "dropout"})
     epochs: float = Field(1.0, gt=0, description="Passes over the queries, or the pairs.")
     batch_size: int = Field(16, ge=1, description="Queries, or pairs, a step.")
     learning_rate: float = Field(2e-5, gt=0, description="Of the encoder, at its peak.")
@@ -133,6 +135,9 @@ class Training(Section):
         (0.9, 0.999), description="How much AdamW keeps of its two running means at each step."
     )
     weight_decay: float = Field(0.01, ge=0)
+    dropout: Dropout | None = Field(
+        None, description="Share of the activations dropped in training; null takes the backbone's own."
+    )
     accumulation: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     checkpoint_every: int = Field(50, ge=1, description="Steps.")
     hard_negatives: int = Field(
@@ -159,7 +164,7 @@ class Training(Section):
 class BaselineTraining(Section):
     """How the backbone is fine-tuned with in-batch negatives, the student's plain competitor."""
 
-    later = frozenset({"hard_negatives"})
+    later = frozenset({"hard_negatives", "dropout"})
     epochs: float = Field(1.0, gt=0, description="Passes over the queries.")
     batch_size: int = Field(32, ge=2, description="Queries a step.")
     learning_rate: float = Field(2e-5, gt=0, description="At its peak.")
@@ -167,12 +172,14 @@ class BaselineTraining(Section):
     hard_negatives: int | None = Field(
         0, ge=0, description="Mined passages beside each positive; null takes as many as the student's."
     )
+    dropout: Dropout | None = Field(None, description="As training.dropout, and null likewise.")
 
 
 class PairBaselineTraining(Section):
     """How the backbone is fine-tuned on the labels of pairs: as long as the student, at a rate of its own."""
 
     learning_rate: float | None = Field(None, gt=0, description="At its peak; null takes the student's.")
+    dropout: Dropout | None = Field(None, description="As training.dropout; null takes the student's.")
 
 
 class IndexRecipe(Section):

@@ -88,9 +88,10 @@ class Recipe(Section):
         return self.seed if self.training.seed is None else self.training.seed
 
     @property
-    def pair_baseline_rate(self) -> float:
-        """The learning rate of the backbone that is fine-tuned on the labels of pairs."""
-        return self.pair_baseline.learning_rate or self.training.learning_rate
+    def pair_baseline_training(self) -> Training:
+        """How the backbone is fine-tuned on the labels of pairs: as the student, but for what is its own."""
+        own = {name: value for name, value in self.pair_baseline if value is not None}
+        return self.training.model_copy(update=own)
 
     @property
     def content(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from limbeck.students.dense.pair_scoring import PairScorer
 from limbeck.students.dense.retriever import DenseRetriever
 from limbeck.students.dense.student import DenseStudent
 from limbeck.teachers import TeacherNotBetterError, feature_teacher
-from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
+from tests.pipeline.pairs.tiny_pairs import pair_content, pair_recipe, set_content
 from tests.pipeline.tiny_corpus import run_recipe, tiny_content, tiny_recipe
 
 SYSTEMS = ["backbone", "backbone-fine-tuned", "student-cosine", "student-interaction", "teacher"]
@@ -93,11 +93,28 @@ def test_other_neighbours_leave_the_teacher_and_the_competitor_as_they_are(
     assert record.done == ["pair-mine", "pair-teach", "distil", "pair-evaluate"]
 
 
+def test_the_competitor_has_the_dropout_of_the_student_or_its_own(pairs: Path, tiny_encoder_path: Path):
+    training = pair_content(pairs, tiny_encoder_path)["training"]
+
+    def keys(own: float | None, competitor: float | None) -> tuple[str, str]:
+        changes = {"training": training | {"dropout": own}, "pair_baseline": {"dropout": competitor}}
+        recipe = pair_recipe(pairs, tiny_encoder_path, **changes)
+        found = stage_keys(recipe, stages_of(recipe))
+        return found["distil"], found["pair-baseline"]
+
+    student, competitor = keys(None, None)
+    assert keys(None, 0.1)[0] == student
+    assert keys(0.0, None) == keys(0.0, 0.0)
+    assert len({competitor, keys(None, 0.1)[1], keys(None, 0.0)[1]}) == 3
+    assert keys(None, 0.0)[1] == keys(0.0, None)[1]
+    assert student != keys(0.0, None)[0]
+
+
 def test_the_competitor_has_a_rate_of_its_own(
     pairs: Path, tiny_encoder_path: Path, finished_pairs: Path, tmp_path: Path
 ):
     folder = Path(shutil.copytree(finished_pairs, tmp_path / "run"))
-    rate = pair_recipe(pairs, tiny_encoder_path).pair_baseline_rate
+    rate = pair_recipe(pairs, tiny_encoder_path).training.learning_rate
     same = pair_recipe(pairs, tiny_encoder_path, pair_baseline={"learning_rate": rate})
     assert not run_recipe(same, folder).done
 

@@ -102,9 +102,9 @@ def _calibrated(
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on, beyond the pairs: the budget is the student's."""
     left_out = {"hard_negatives", "cosine_weight", "head_learning_rate", "seed"}
-    budget = {name: value for name, value in recipe.training.settings.items() if name not in left_out}
+    budget = recipe.pair_baseline_training.settings
     return [
-        budget | {"learning_rate": recipe.pair_baseline_rate},
+        {name: value for name, value in budget.items() if name not in left_out},
         labelled_settings(recipe),
         backbone_settings(recipe),
         recipe.training_seed,
@@ -116,10 +116,9 @@ def fine_tune_baseline(run: Run, work: Path) -> None:
     recipe = run.recipe
     model = start_backbone(recipe)
     sets = {name: labelled_pairs(run, name) for name in recipe.pairs}
-    budget = recipe.training.model_dump(
+    options = recipe.pair_baseline_training.model_dump(
         exclude={"hard_negatives", "cosine_weight", "task_temperature", "seed"}
     )
-    options = budget | {"learning_rate": recipe.pair_baseline_rate}
     outcome = fine_tune_on_labels(
         model,
         sets,

@@ -23,6 +23,7 @@ from limbeck.data import PairFeatures, Passages, Queries
 from limbeck.errors import InputError
 from limbeck.students.dense.adapters import has_adapters
 from limbeck.students.dense.backbone import training_prompts
+from limbeck.students.dense.dropout import dropout
 from limbeck.students.dense.lists import AskTeacher, JudgedExample, ListCollator, TrainingList
 from limbeck.students.dense.lookups import sparse_lookups
 from limbeck.students.dense.objective import Objective, StudentLoss
@@ -60,6 +61,7 @@ class TrainingSettings(EpochSettings):
             from nothing and may move faster than the encoder.
         checkpoint_every: steps between checkpoints, from which a killed training goes on.
         log_every: steps between entries of the log.
+        dropout: share of the activations that are dropped; None leaves it to the model.
         gradient_checkpointing: keeps a layer's input only and computes the layer again on the way back: a
             fraction of the memory, about a third more time, the same gradients.
     """
@@ -70,6 +72,7 @@ class TrainingSettings(EpochSettings):
     head_learning_rate: float = 5e-4
     checkpoint_every: int = 50
     log_every: int = 10
+    dropout: float | None = None
     gradient_checkpointing: bool = False
 
     def arguments(self, device: str, work_dir: Path) -> dict[str, Any]:
@@ -246,7 +249,7 @@ def train_model(
         data_collator=collator,
         callbacks=list(callbacks),
     )
-    with sparse_lookups(model):
+    with sparse_lookups(model), dropout(model, settings.dropout):
         return run_trainer(trainer, tensorboard=settings.tensorboard)
 
 
