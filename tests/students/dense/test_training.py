@@ -245,81 +245,59 @@ def test_the_baseline_learns(tiny_encoder_path, world, tmp_path):
     assert sum(curve[-4:]) < 0.8 * sum(curve[:4])
 
 
-def test_the_baseline_never_has_a_text_twice_in_a_batch(tiny_encoder_path, world, tmp_path, monkeypatch):
-    batches = []
-
-    class Watch(TrainerCallback):
-        def on_train_begin(self, args, state, control, train_dataloader, **_):
-            batches.extend(batch["positive_input_ids"] for batch in train_dataloader)
-
-    twice = Judgements([(f"q{i}", f"p{i % 2}", 1) for i in range(4)])
-    model = load_backbone(str(tiny_encoder_path), 32, "cpu")
-    train_in_batch(
-        model,
-        judged_positives(twice),
-        queries=world.queries,
-        passages=world.passages,
-        settings=replace(QUICK, epochs=1),
-        work_dir=tmp_path / "work",
-        callbacks=[Watch()],
-    )
-    assert batches
-    assert all(len(batch.unique(dim=0)) == len(batch) for batch in batches)
-
-
-def test_the_baseline_learns_with_the_prompts_of_the_backbone(tiny_encoder_path, world, tmp_path):
+def batches_of(model, examples, world: World, work: Path):
+    """The batches of an epoch in which a bi-encoder learns from the examples, and how it went."""
     seen = []
 
     class Watch(TrainerCallback):
         def on_train_begin(self, args, state, control, train_dataloader, **_):
             seen.extend(train_dataloader)
 
-    model = load_backbone(str(tiny_encoder_path), 32, "cpu")
-    model.prompts = {"query": "what is ", "document": "the "}
-    train_in_batch(
+    outcome = train_in_batch(
         model,
-        judged_positives(world.judgements),
+        examples,
         queries=world.queries,
         passages=world.passages,
         settings=replace(QUICK, epochs=1),
-        work_dir=tmp_path / "work",
+        work_dir=work,
         callbacks=[Watch()],
     )
-    first = [model.tokenizer.decode(batch["anchor_input_ids"][0]) for batch in seen]
-    assert all(text.startswith("[CLS] what is ") for text in first)
-    first = [model.tokenizer.decode(batch["positive_input_ids"][0]) for batch in seen]
-    assert all(text.startswith("[CLS] the ") for text in first)
+    return seen, outcome
+
+
+def first_texts(model, batches, column: str) -> list[str]:
+    """The first text of each batch, as its tokens say it."""
+    return [model.tokenizer.decode(batch[f"{column}_input_ids"][0]) for batch in batches]
+
+
+def test_the_baseline_never_has_a_text_twice_in_a_batch(tiny_encoder_path, world, tmp_path):
+    twice = Judgements([(f"q{i}", f"p{i % 2}", 1) for i in range(4)])
+    model = load_backbone(str(tiny_encoder_path), 32, "cpu")
+    batches, _ = batches_of(model, judged_positives(twice), world, tmp_path / "work")
+    positives = [batch["positive_input_ids"] for batch in batches]
+    assert positives
+    assert all(len(batch.unique(dim=0)) == len(batch) for batch in positives)
+
+
+def test_the_baseline_learns_with_the_prompts_of_the_backbone(tiny_encoder_path, world, tmp_path):
+    model = load_backbone(str(tiny_encoder_path), 32, "cpu")
+    model.prompts = {"query": "what is ", "document": "the "}
+    batches, _ = batches_of(model, judged_positives(world.judgements), world, tmp_path / "work")
+    assert all(text.startswith("[CLS] what is ") for text in first_texts(model, batches, "anchor"))
+    assert all(text.startswith("[CLS] the ") for text in first_texts(model, batches, "positive"))
 
 
 def test_a_batch_of_the_baseline_has_its_hard_negatives_as_texts_of_their_own(
     tiny_encoder_path, world, tmp_path
 ):
-    seen = []
-
-    class Watch(TrainerCallback):
-        def on_train_begin(self, args, state, control, train_dataloader, **_):
-            seen.extend(train_dataloader)
-
     model = load_backbone(str(tiny_encoder_path), 32, "cpu")
     model.prompts = {"query": "", "document": "the "}
-    outcome = train_in_batch(
-        model,
-        [JudgedExample("q0", ["p0", "p2", "p3"])],
-        queries=world.queries,
-        passages=world.passages,
-        settings=replace(QUICK, epochs=1),
-        work_dir=tmp_path / "work",
-        callbacks=[Watch()],
-    )
-    (batch,) = seen
-    texts = [
-        model.tokenizer.decode(batch[f"{name}_input_ids"][0], skip_special_tokens=True)
-        for name in ("positive", "negative_1", "negative_2")
-    ]
-    alone = [f"the {world.passages.contents([row])[0]}" for row in (0, 2, 3)]
-    assert texts == [
-        model.tokenizer.decode(model.tokenizer(text)["input_ids"], skip_special_tokens=True) for text in alone
-    ]
+    example = JudgedExample("q0", ["p0", "p2", "p3"])
+    batches, outcome = batches_of(model, [example], world, tmp_path / "work")
+    contents = [f"the {world.passages.contents([row])[0]}" for row in (0, 2, 3)]
+    for column, content in zip(("positive", "negative_1", "negative_2"), contents, strict=True):
+        expected = model.tokenizer.decode(model.tokenizer(content)["input_ids"])
+        assert first_texts(model, batches, column) == [expected]
     # A query alone in its batch has nothing but its own negatives for a loss.
     assert losses(outcome)[0] > 0
 
