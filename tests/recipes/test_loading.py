@@ -57,6 +57,8 @@ def test_layers_of_the_backbone_are_a_dense_student_s(folder: Path, refused):
     refused(
         lambda: load(folder, generative), "backbone_layers belongs to a dense student", name="recipe.yaml"
     )
+    negatives = "data: {kind: stdlib}\nstudent: {kind: generative}\nbaseline: {hard_negatives: null}\n"
+    refused(lambda: load(folder, negatives), "this one is generative: say how many", name="recipe.yaml")
     # The whole backbone can teach its first layers, and not itself.
     alone = "data: {kind: stdlib}\nteacher: {members: [{kind: bi-encoder}]}\n"
     assert load(folder, alone + "backbone_layers: 2\n").backbone_layers == 2

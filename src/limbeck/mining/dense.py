@@ -73,9 +73,7 @@ class DenseMiner:
         self._model = load_encoder(model)
         self._batch_size = batch_size
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(
-                prefix="limbeck-dense-"
-            )  # lives as long as the miner
+            self._temporary = tempfile.TemporaryDirectory(prefix="limbeck-dense-")
             folder = self._temporary.name
         self.folder = Path(folder) / "embeddings"
         settings = {"passages": passages.fingerprint, "weights": model_digest(self._model)}

@@ -200,35 +200,26 @@ def _objective(run: Run, student: DenseStudent, lists: Sequence[TrainingList]) -
 
 def baseline_settings(recipe: Recipe) -> object:
     """What the fine-tuned backbone depends on."""
-    baseline = recipe.baseline.settings | (
-        {} if recipe.baseline.hard_negatives == 0 else {"hard_negatives": _baseline_negatives(recipe)}
-    )
-    return [baseline, backbone_settings(recipe), recipe.training_seed]
-
-
-def _baseline_negatives(recipe: Recipe) -> int:
-    own = recipe.baseline.hard_negatives
-    return recipe.training.hard_negatives if own is None else own
+    return [recipe.baseline_training.settings, backbone_settings(recipe), recipe.training_seed]
 
 
 def fine_tune_baseline(run: Run, work: Path) -> None:
     """Fine-tunes the backbone on the judgements; leaves `model/`, its vectors and `curve.json`."""
-    recipe = run.recipe
+    recipe, seed = run.recipe, run.recipe.training_seed
+    options = recipe.baseline_training.model_dump()
     queries, judgements = training_queries(run)
-    count = _baseline_negatives(recipe)
+    if count := options.pop("hard_negatives"):
+        mined = candidate_lists(run, "train")
+        examples = positives_with_negatives(mined, judgements, hard_negatives=count, seed=seed)
+    else:
+        examples = judged_positives(judgements)
     model = start_backbone(recipe)
     outcome = train_in_batch(
         model,
-        positives_with_negatives(
-            candidate_lists(run, "train"), judgements, hard_negatives=count, seed=recipe.training_seed
-        )
-        if count
-        else judged_positives(judgements),
+        examples,
         queries=queries,
         passages=run.dataset.training_view,
-        settings=TrainingSettings(
-            seed=recipe.training_seed, **recipe.baseline.model_dump(exclude={"hard_negatives"})
-        ),
+        settings=TrainingSettings(seed=seed, **options),
         work_dir=work / SCRATCH,
         callbacks=[TrainerProgress(run.progress, "fine-tuning the backbone")],
     )

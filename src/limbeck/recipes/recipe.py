@@ -88,6 +88,13 @@ class Recipe(Section):
         return self.seed if self.training.seed is None else self.training.seed
 
     @property
+    def baseline_training(self) -> BaselineTraining:
+        """How the backbone is fine-tuned on the judgements, with the student's number where it takes it."""
+        if self.baseline.hard_negatives is not None:
+            return self.baseline
+        return self.baseline.model_copy(update={"hard_negatives": self.training.hard_negatives})
+
+    @property
     def pair_baseline_training(self) -> Training:
         """How the backbone is fine-tuned on the labels of pairs: as the student, but for what is its own."""
         own = {name: value for name, value in self.pair_baseline if value is not None}
@@ -197,6 +204,15 @@ class Recipe(Section):
     def _layers_of_a_dense_student(self) -> Self:
         if isinstance(self.student, GenerativeStudentRecipe) and self.backbone_layers is not None:
             raise ValueError("backbone_layers belongs to a dense student: set it to null")
+        return self
+
+    @model_validator(mode="after")
+    def _hard_negatives_of_a_dense_student(self) -> Self:
+        if isinstance(self.student, GenerativeStudentRecipe) and self.baseline.hard_negatives is None:
+            raise ValueError(
+                "baseline.hard_negatives: null takes as many as a dense student's, and this one is "
+                "generative: say how many"
+            )
         return self
 
     @model_validator(mode="after")

@@ -302,6 +302,14 @@ def test_a_batch_of_the_baseline_has_its_hard_negatives_as_texts_of_their_own(
     assert losses(outcome)[0] > 0
 
 
+def test_an_example_may_have_a_hard_negative_twice(tiny_encoder_path, world, tmp_path):
+    """As one has that was drawn of too few candidates."""
+    model = load_backbone(str(tiny_encoder_path), 32, "cpu")
+    examples = [JudgedExample("q0", ["p0", "p2", "p2"]), JudgedExample("q1", ["p1", "p3", "p3"])]
+    batches, _ = batches_of(model, examples, world, tmp_path / "work")
+    assert [len(batch["positive_input_ids"]) for batch in batches] == [2]
+
+
 def test_nothing_to_learn_from_is_said(student, world, tmp_path):
     with pytest.raises(InputError, match="nothing to learn from"):
         train_student(
