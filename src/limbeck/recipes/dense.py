@@ -176,8 +176,18 @@ class BaselineTraining(Section):
 
 
 class PairBaselineTraining(Section):
-    """How the backbone is fine-tuned on the labels of pairs: as long as the student, at a rate of its own."""
+    """How the backbone is fine-tuned on the labels of pairs: as the student, but for what is its own.
 
+    The student has a goal for pairs without a label, too, and may go on learning long after the labels have
+    been learnt by heart. A competitor that had to do so would be held down.
+    """
+
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the pairs; null takes the student's, which the labels may not need.",
+    )
+    batch_size: int | None = Field(None, ge=2, description="Pairs a step; null takes the student's.")
     learning_rate: float | None = Field(None, gt=0, description="At its peak; null takes the student's.")
     dropout: Dropout | None = Field(None, description="As training.dropout; null takes the student's.")
 

@@ -93,21 +93,26 @@ def test_other_neighbours_leave_the_teacher_and_the_competitor_as_they_are(
     assert record.done == ["pair-mine", "pair-teach", "distil", "pair-evaluate"]
 
 
-def test_the_competitor_has_the_dropout_of_the_student_or_its_own(pairs: Path, tiny_encoder_path: Path):
+@pytest.mark.parametrize(
+    ("setting", "other", "another"), [("dropout", 0.0, 0.1), ("epochs", 3.0, 4.0), ("batch_size", 2, 3)]
+)
+def test_the_competitor_learns_as_the_student_or_in_its_own_way(
+    pairs: Path, tiny_encoder_path: Path, setting: str, other: float, another: float
+):
     training = pair_content(pairs, tiny_encoder_path)["training"]
 
-    def keys(own: float | None, competitor: float | None) -> tuple[str, str]:
-        changes = {"training": training | {"dropout": own}, "pair_baseline": {"dropout": competitor}}
+    def keys(student: dict[str, float], competitor: float | None) -> tuple[str, str]:
+        changes = {"training": training | student, "pair_baseline": {setting: competitor}}
         recipe = pair_recipe(pairs, tiny_encoder_path, **changes)
         found = stage_keys(recipe, stages_of(recipe))
         return found["distil"], found["pair-baseline"]
 
-    student, competitor = keys(None, None)
-    assert keys(None, 0.1)[0] == student
-    assert keys(0.0, None) == keys(0.0, 0.0)
-    assert len({competitor, keys(None, 0.1)[1], keys(None, 0.0)[1]}) == 3
-    assert keys(None, 0.0)[1] == keys(0.0, None)[1]
-    assert student != keys(0.0, None)[0]
+    student, competitor = keys({}, None)
+    assert keys({}, another)[0] == student
+    assert keys({setting: other}, None) == keys({setting: other}, other)
+    assert len({competitor, keys({}, another)[1], keys({}, other)[1]}) == 3
+    assert keys({}, other)[1] == keys({setting: other}, None)[1]
+    assert student != keys({setting: other}, None)[0]
 
 
 def test_the_competitor_has_a_rate_of_its_own(
