@@ -38,7 +38,7 @@ def in_turns(works: dict[str, Callable[[], object]], repeats: int = 3) -> dict[s
 
 
 def peaks() -> dict[str, float]:
-    """GFLOP/s of a large matrix product in float32 and bfloat16, and GB/s of a stream triad in float32.
+    """GFLOP/s of a large matrix product in float32, bfloat16 and 8 bits, and GB/s of a triad in float32.
 
     The best of five, for a peak is what the machine can do.
     """
@@ -48,6 +48,9 @@ def peaks() -> dict[str, float]:
         out = torch.empty_like(left)
         best = min(seconds(lambda a=left, b=right, c=out: torch.mm(a, b, out=c), 1) for _ in range(5))
         found[name] = round(2 * _GEMM**3 / best / 1e9, 1)
+    counts = torch.randint(-127, 128, (2, _GEMM, _GEMM), dtype=torch.int8)
+    best = min(seconds(lambda: torch._int_mm(counts[0], counts[1]), 1) for _ in range(5))
+    found["int8_gops"] = round(2 * _GEMM**3 / best / 1e9, 1)
     first, second, third = (torch.ones(_TRIAD) for _ in range(3))
     best = min(seconds(lambda: torch.add(first, second, alpha=3.0, out=third), 1) for _ in range(5))
     # Two arrays are read and one is written.
@@ -63,7 +66,9 @@ def description() -> dict[str, object]:
     flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
     return {
         "processor": names[0] if names else "unknown",
-        "instructions": sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8"} & flags),
+        "instructions": sorted(
+            {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8"} & flags
+        ),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

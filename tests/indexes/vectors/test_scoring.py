@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limbeck.hardware import supports_int8
 from limbeck.indexes.vectors import VectorIndex
 from limbeck.indexes.vectors import index as index_module
-from limbeck.indexes.vectors.scoring import Best, Bf16InteractionScorer, InteractionScorer, best_positions
+from limbeck.indexes.vectors.scoring import Best, Int8InteractionScorer, InteractionScorer, best_positions
 from tests.indexes.vectors.conftest import random_vectors, random_weights
+
+VNNI = pytest.mark.skipif(not supports_int8(), reason="the CPU has no 8-bit products")
 
 # few values, so that ties abound
 scores = st.lists(st.integers(-2, 2), min_size=1, max_size=30)
@@ -33,35 +38,62 @@ def test_best_positions_prefer_the_earlier_of_equals(values, data):
     assert best_positions(np.array(values, dtype=np.float32), k).tolist() == sorted(expected)
 
 
-def test_in_bfloat16_logits_move_by_a_hundredth_of_their_spread():
-    weights, vectors = random_weights(), random_vectors(200)
-    query = random_vectors(1, seed=1)
+def coarse_and_exact(weights, passages=200):
+    vectors, query = random_vectors(passages), random_vectors(1, seed=1)
     inputs = (
         torch.from_numpy(weights.query_halves(query)[0]),
         torch.from_numpy(weights.passage_halves(vectors)),
         torch.from_numpy(vectors @ query[0]),
     )
-    exact = InteractionScorer(weights).scores(*inputs)
-    coarse = Bf16InteractionScorer(weights).scores(*inputs)
-    error = (coarse - exact).std() / exact.std()
-    assert 0 < error < 0.01
+    return [scorer(weights).scores(*inputs).numpy() for scorer in (Int8InteractionScorer, InteractionScorer)]
 
 
+@VNNI
+def test_in_8_bits_logits_move_by_a_hundredth_of_their_spread():
+    coarse, exact = coarse_and_exact(random_weights())
+    assert 0 < (coarse - exact).std() / exact.std() < 0.02
+
+
+@VNNI
+def test_in_8_bits_the_product_does_not_overflow():
+    # All weights and nearly all units are as large as they can be: any two products sum to more than 16 bits.
+    few = random_weights()
+    largest = replace(
+        few,
+        query_half=np.tile(few.query_half, (64, 1)),
+        passage_half=np.tile(few.passage_half, (64, 1)),
+        hidden_bias=np.full(64 * few.hidden, 99, np.float32),
+        branch=np.full((len(few.output), 64 * few.hidden), 3, np.float32),
+    )
+    coarse, exact = coarse_and_exact(largest)
+    np.testing.assert_allclose(coarse, exact, rtol=0.01)
+
+
+@VNNI
+def test_in_8_bits_a_feature_without_weights_is_its_bias():
+    weights = random_weights()
+    branch = weights.branch.copy()
+    branch[0] = 0
+    coarse, exact = coarse_and_exact(replace(weights, branch=branch, branch_bias=weights.branch_bias + 1))
+    assert (coarse - exact).std() / exact.std() < 0.02
+
+
+@VNNI
 @pytest.mark.parametrize("threads", [1, 2, 7])
-def test_a_search_in_bfloat16_gives_the_exact_logits(tmp_path, monkeypatch, threads):
+def test_a_search_in_8_bits_gives_the_exact_logits(tmp_path, monkeypatch, threads):
     weights, vectors = random_weights(), random_vectors(3000)
     index = VectorIndex.build(tmp_path / "index", [vectors], map(str, range(3000)), weights)
     queries, found = random_vectors(4, seed=1), {}
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for fast in (False, True):
-        monkeypatch.setattr(index_module, "supports_bf16", lambda device, fast=fast: fast)
+        monkeypatch.setattr(index_module, "supports_int8", lambda fast=fast: fast)
         found[fast] = index.search_exhaustive(queries, 20)
     np.testing.assert_array_equal(found[True][0], found[False][0])
     np.testing.assert_allclose(found[True][1], found[False][1], rtol=1e-5)
 
 
-def test_a_search_in_bfloat16_of_fewer_passages_than_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_module, "supports_bf16", lambda device: True)
+def test_a_coarse_search_of_fewer_passages_than_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "supports_int8", lambda: True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)  # and some of the four have none
     weights, vectors = random_weights(), random_vectors(3)
     index = VectorIndex.build(tmp_path / "index", [vectors], map(str, range(3)), weights)

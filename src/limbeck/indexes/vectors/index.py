@@ -21,7 +21,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from limbeck.errors import InputError
-from limbeck.hardware import supports_bf16
+from limbeck.hardware import supports_int8
 from limbeck.indexes.vectors import storage
 from limbeck.indexes.vectors.builder import FILES, Builder
 from limbeck.indexes.vectors.first_stage import (
@@ -34,10 +34,10 @@ from limbeck.indexes.vectors.first_stage import (
 )
 from limbeck.indexes.vectors.interaction import InteractionWeights
 from limbeck.indexes.vectors.scoring import (
-    BF16_BLOCK,
+    INT8_BLOCK,
     INTERACTION_BLOCK,
     Best,
-    Bf16InteractionScorer,
+    Int8InteractionScorer,
     InteractionScorer,
     as_float32,
 )
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 _QUERIES_AT_ONCE = 512
 EXACT_UP_TO = 100_000
-#: How many more than asked for a scan in bfloat16 keeps, to be scored exactly. Rounding moves a passage by so
+#: How many more than asked for a scan in 8 bits keeps, to be scored exactly. Rounding moves a passage by so
 #: many places only where as many passages score alike, to a hundredth of the spread of all scores.
-BF16_MARGIN = 100
+INT8_MARGIN = 100
 
 
 class VectorIndex:
@@ -193,8 +193,8 @@ class VectorIndex:
     def search_exhaustive(self, query_vectors: NDArray[np.floating], k: int) -> Hits:
         """The best passages by the interaction module, each passage scored.
 
-        Where the machine computes bfloat16, all passages are scored in it, and the best of them, k and
-        `BF16_MARGIN` more, again in float32: the logits are exact.
+        Where the machine multiplies 8-bit numbers, all passages are scored by them, and the best of them, k
+        and `INT8_MARGIN` more, again in float32: the logits are exact.
 
         Args:
             query_vectors: (queries, dim), of length 1.
@@ -258,16 +258,16 @@ class VectorIndex:
 
     def _scan(self, queries: NDArray[np.float32], k: int, weights: InteractionWeights) -> Hits:
         """The exhaustive search for a few hundred queries."""
-        if not supports_bf16("cpu"):
+        if not supports_int8():
             scorer = InteractionScorer(weights)
             return self._scan_rows(scorer, INTERACTION_BLOCK, queries, k, slice(0, len(self)))
-        kept = min(k + BF16_MARGIN, len(self))
+        kept = min(k + INT8_MARGIN, len(self))
 
         def scan(start: int, stop: int) -> Hits:
             # Parts of one operation in several threads would wait for each other after each small step.
             with _openmp().limit(limits=1):
-                coarse = Bf16InteractionScorer(weights)
-                return self._scan_rows(coarse, BF16_BLOCK, queries, kept, slice(start, stop))
+                coarse = Int8InteractionScorer(weights)
+                return self._scan_rows(coarse, INT8_BLOCK, queries, kept, slice(start, stop))
 
         threads = torch.get_num_threads()
         ends = np.linspace(0, len(self), threads + 1).astype(int).tolist()
@@ -280,7 +280,7 @@ class VectorIndex:
 
     def _scan_rows(
         self,
-        scorer: InteractionScorer | Bf16InteractionScorer,
+        scorer: InteractionScorer | Int8InteractionScorer,
         block_size: int,
         queries: NDArray[np.float32],
         k: int,
