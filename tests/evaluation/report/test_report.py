@@ -15,6 +15,7 @@ from limbeck.evaluation import Latency, Results, RunMetrics, against, compare_sy
 from limbeck.evaluation.report import Report, Table, write_report
 from limbeck.evaluation.report.markdown import plain
 from limbeck.evaluation.report.model import summary
+from limbeck.evaluation.report.plots import FRAMES
 
 NASTY = "a <b>bold</b> | $x_1$ & `code` 中文"
 
@@ -169,6 +170,19 @@ def test_few_and_many_systems_and_queries_are_drawn(changes, tmp_path: Path):
     page = write_report(build(**changes), tmp_path).html.read_text(encoding="utf-8")
     assert Page(page).open == []
     assert len(page) < 1_000_000
+
+
+def test_panels_of_long_names_can_be_told_apart(tmp_path: Path):
+    names = ["distil: loss", "distil: cosine_kl_divergence_loss", f"distil: {'x' * 40}_loss"]
+    curves = [(step, name, 1.0) for name in names for step in (1, 2)]
+    page = write_report(build(curves=curves), tmp_path).html.read_text(encoding="utf-8")
+    for heading in ("distil: loss", "distil: cosine kl divergence", f"distil: {'x' * 24}…"):
+        assert f">{heading}<" in page
+
+
+def test_a_curve_of_one_point_has_one_step_below_it(tmp_path: Path):
+    page = write_report(build(curves=[(4_321, "one", 1.0)]), tmp_path).html.read_text(encoding="utf-8")
+    assert page.count(">4,321<") == len(FRAMES)
 
 
 def test_curves_of_one_point_and_of_nan_are_drawn(tmp_path: Path):

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from limbeck.evaluation.report.placement import Box, place_labels
@@ -31,6 +31,7 @@ Curve = tuple[str, NDArray[np.float64], NDArray[np.float64]]
 
 _CURVE_POINTS = 300
 _BARS = 1_200
+_PANEL_CHARACTERS = 33
 _MARKER_RADIUS = 6.0
 
 
@@ -161,14 +162,21 @@ def curves_plot(curves: Sequence[Curve], frame: Frame, alt: str) -> str:
         x, y = _thin(steps, values)
         axes.plot(x, y, color=FIRST, linewidth=1.0, alpha=0.35)
         axes.plot(x, _smooth(y), color=FIRST, linewidth=1.9, marker="o" if len(x) == 1 else "")
-        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        # Around a single step every other tick would be rounded to it.
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True) if len(x) > 1 else FixedLocator(x))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(x=0.01, y=0.12)
-        set_heading(axes, textwrap.shorten(name, 30, placeholder="…"))
+        set_heading(axes, _panel_name(name))
         if index >= len(curves) - columns:
             axes.set_xlabel("step", color=MUTED, labelpad=4)
     return to_svg(figure, f"curves-{frame.name}", alt)
+
+
+def _panel_name(curve: str) -> str:
+    """As much of a curve's name as stands above a panel: "distil: cosine kl divergence"."""
+    words = curve.removesuffix("_loss").replace("_", " ")
+    return words if len(words) <= _PANEL_CHARACTERS else f"{words[: _PANEL_CHARACTERS - 1]}…"
 
 
 def _limit_time(axes: Axes, times: NDArray[np.float64]) -> None:
