@@ -1,59 +1,137 @@
+"""Attention in float32 within real architectures of transformers, tiny and random."""
+
 from __future__ import annotations
+
+import json
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    BartConfig,
+    BertConfig,
+    LlamaConfig,
+    T5Config,
+)
 
-from limbeck.attention import Float32Attention
+from limbeck import attention
+from limbeck.attention import float32_attention
 
-
-def inputs(kind=torch.float32, seed=0):
-    """Query, key and value of two texts, two heads, five tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(2, 2, 5, 8, generator=generator).to(kind).requires_grad_() for _ in range(3)]
-
-
-MASKS = {
-    "none": None,
-    "bool": torch.tensor([True, True, True, False, False]).expand(2, 1, 5, 5),
-    "float": torch.tensor([0.0, 0.0, -1.0, -9.0, -99.0]).expand(2, 1, 5, 5),
-}
-
-
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("by_name", [True, False])
-def test_of_rounded_inputs_it_is_the_attention_in_float32(mask, by_name):
-    rounded = inputs(torch.bfloat16)
-    exact = [one.detach().float().requires_grad_() for one in rounded]
-    expected = scaled_dot_product_attention(*exact, attn_mask=MASKS[mask])
-    # As transformers hand it over: a mask of numbers has the precision of the query.
-    given = MASKS[mask].bfloat16() if mask == "float" else MASKS[mask]
-    with Float32Attention():
-        if by_name:
-            found = scaled_dot_product_attention(*rounded, attn_mask=given)
-        else:
-            found = scaled_dot_product_attention(*rounded, given)
-    assert found.dtype == torch.bfloat16
-    assert torch.equal(found, expected.bfloat16())
-    found.sum().backward()
-    expected.bfloat16().sum().backward()
-    for one, other in zip(rounded, exact, strict=True):
-        assert torch.equal(one.grad, other.grad.bfloat16())
+IDS = torch.tensor([[5, 6, 7, 8, 9, 1], [5, 9, 1, 0, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def test_under_autocast_wide_inputs_are_not_rounded():
-    wide = inputs()
-    expected = scaled_dot_product_attention(*wide)
-    with torch.autocast("cpu", torch.bfloat16), Float32Attention():
-        found = scaled_dot_product_attention(*wide)
-        around = wide[0] @ wide[1].transpose(2, 3)
-    assert found.dtype == around.dtype == torch.bfloat16
-    assert torch.equal(found, expected.bfloat16())
+def bert(**other):
+    quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = BertConfig(vocab_size=10, **SMALL, **quiet, **other)
+    return AutoModelForSequenceClassification.from_config(config), {"labels": torch.tensor([0, 1])}
 
 
-def test_what_else_attention_is_told_arrives():
-    wide = inputs()
-    expected = scaled_dot_product_attention(*wide, is_causal=True, scale=0.5)
-    with Float32Attention():
-        assert torch.equal(scaled_dot_product_attention(*wide, is_causal=True, scale=0.5), expected)
-    assert not torch.equal(scaled_dot_product_attention(*wide), expected)
+def llama():
+    config = LlamaConfig(vocab_size=10, num_key_value_heads=1, **SMALL)
+    return AutoModelForCausalLM.from_config(config), {"labels": IDS}
+
+
+def t5():
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+    config = T5Config(vocab_size=10, dropout_rate=0.0, decoder_start_token_id=0, **sizes)
+    return AutoModelForSeq2SeqLM.from_config(config), {"labels": IDS}
+
+
+def bart():
+    sides = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    config = BartConfig(
+        vocab_size=10,
+        d_model=16,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        dropout=0.0,
+        pad_token_id=0,
+        **sides,
+    )
+    return AutoModelForSeq2SeqLM.from_config(config), {"labels": IDS}
+
+
+def gradients(model, labels, *, bf16):
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        model(input_ids=IDS, attention_mask=MASK, **labels).loss.backward()
+    return {
+        name: weights.grad.clone() for name, weights in model.named_parameters() if weights.grad is not None
+    }
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What attention is given while it runs: the precision of query and mask, and what is around it."""
+    found = []
+    original = attention.sdpa_attention_forward
+
+    def note(module, query, key, value, mask, **options):
+        tensors = [query, key, value, mask, *options.values()]
+        numbers = [one for one in tensors if isinstance(one, torch.Tensor) and one.is_floating_point()]
+        found.append(({one.dtype for one in numbers}, torch.is_autocast_enabled("cpu")))
+        return original(module, query, key, value, mask, **options)
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", note)
+    return found
+
+
+@pytest.mark.parametrize("make", [bert, llama, bart, t5])
+def test_in_a_training_in_bfloat16_attention_sees_float32(make, seen):
+    torch.manual_seed(0)
+    model, labels = make()
+    model.train()
+    with float32_attention(model):
+        found = gradients(model, labels, bf16=True)
+    assert all(bool(one.isfinite().all()) for one in found.values())
+    fused = model.config._attn_implementation == "sdpa"
+    assert bool(seen) == fused
+    assert all(kinds == {torch.float32} and not autocast for kinds, autocast in seen)
+
+
+@pytest.mark.parametrize("make", [bert, llama, bart, t5])
+def test_without_autocast_nothing_changes(make):
+    torch.manual_seed(0)
+    model, labels = make()
+    expected = gradients(model.train(), labels, bf16=False)
+    with float32_attention(model):
+        found = gradients(model, labels, bf16=False)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_what_gradient_checkpointing_computes_again_is_the_same():
+    torch.manual_seed(0)
+    model, labels = bert()
+    with float32_attention(model.train()):
+        expected = gradients(model, labels, bf16=True)
+        model.gradient_checkpointing_enable()
+        found = gradients(model, labels, bf16=True)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_afterwards_the_model_is_what_it_was_and_saves_nothing_of_it(tmp_path):
+    model, _ = bert()
+
+    def train():
+        with float32_attention(model):
+            model.save_pretrained(tmp_path)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert model.config._attn_implementation == model.bert.config._attn_implementation == "sdpa"
+    assert "float32" not in json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"dtype": 0})
+
+
+def test_attention_of_another_kind_stays(seen):
+    model, labels = bert(attn_implementation="eager")
+    with float32_attention(model):
+        assert model.config._attn_implementation == "eager"
+        gradients(model, labels, bf16=True)
+    assert not seen
+    assert model.config._attn_implementation == "eager"

@@ -9,43 +9,64 @@ and little changes. Without gradients nothing is gained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from limbeck.encoders import quiet
+
+#: What transformers calls PyTorch's attention, and what it is told to call this one.
+_FUSED, _FLOAT32 = "sdpa", "sdpa_float32"
 
 
-class Float32Attention(TorchFunctionMode):
-    """Within it, attention on a CPU is computed in float32, whatever the precision of its inputs.
+@contextmanager
+def float32_attention(model: nn.Module) -> Iterator[None]:
+    """Within it, a model's fused attention is computed in float32 on a CPU, whatever the precision around it.
 
-    The result has the precision that it would have had. Attention on other devices, and that of models which
-    do without PyTorch's function, stays as it is.
+    Attention of other kinds, such as a model's own, and on other devices stays as it is.
+
+    Args:
+        model: any of `transformers`, also within a `SentenceTransformer` or a `CrossEncoder`.
 
     Example:
-        >>> query = torch.ones(1, 1, 2, 4, dtype=torch.bfloat16)
-        >>> with Float32Attention():
-        ...     scaled_dot_product_attention(query, query, query).dtype
-        torch.bfloat16
+        >>> with float32_attention(model), torch.autocast("cpu", torch.bfloat16):
+        ...     model(**inputs).loss.backward()
     """
+    changed = []
+    with quiet():  # a model that does not take another attention says so, and keeps its own
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel) and module.config._attn_implementation == _FUSED:
+                module.set_attn_implementation(_FLOAT32)
+                changed.append(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.set_attn_implementation(_FUSED)
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Calls what is called, attention with wider inputs."""
-        given = {**dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)), **(kwargs or {})}
-        if func is not scaled_dot_product_attention or given["query"].device.type != "cpu":
-            return func(*args, **(kwargs or {}))
-        wide = {
-            name: value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-            for name, value in given.items()
-        }
-        cast = torch.is_autocast_enabled("cpu")
-        kind = torch.get_autocast_dtype("cpu") if cast else given["query"].dtype
-        with torch.autocast("cpu", enabled=False):
-            return func(**wide).to(kind)
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """An attention function of transformers, whose options may hold numbers that are added to a mask."""
+    if query.device.type != "cpu":
+        return sdpa_attention_forward(module, query, key, value, mask, **options)
+    with torch.autocast("cpu", enabled=False):
+        wide = {name: _widened(option) for name, option in options.items()}
+        inputs = query.float(), key.float(), value.float(), _widened(mask)
+        attended, _ = sdpa_attention_forward(module, *inputs, **wide)
+    return attended.to(query.dtype), None
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+AttentionInterface.register(_FLOAT32, _attention)
+AttentionMaskInterface.register(_FLOAT32, sdpa_mask)

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from limbeck.attention import Float32Attention
+from limbeck.attention import float32_attention
 from limbeck.errors import InputError
 from limbeck.files import atomic_path, make_folder
 from limbeck.hardware import supports_bf16
@@ -175,7 +175,9 @@ def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutco
     if tensorboard:
         trainer.add_callback(_tensorboard(work_dir.with_name("tensorboard")))
     checkpoint = last_whole_checkpoint(work_dir)
-    with Float32Attention():
+    model = trainer.model
+    assert isinstance(model, nn.Module)  # noqa: S101 - the library lets it be made later, which nobody here does
+    with float32_attention(model):
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
 
