@@ -41,7 +41,9 @@ def float32_attention(model: nn.Module) -> Iterator[None]:
     changed = []
     with quiet():  # a model that does not take another attention says so, and keeps its own
         for module in model.modules():
-            if isinstance(module, PreTrainedModel) and module.config._attn_implementation == _FUSED:
+            if not isinstance(module, PreTrainedModel) or module.device.type != "cpu":
+                continue
+            if module.config._attn_implementation == _FUSED:
                 module.set_attn_implementation(_FLOAT32)
                 changed.append(module)
     try:
