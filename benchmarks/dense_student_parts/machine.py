@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from limbeck.hardware import supports_int8
+
 #: Large enough to reach the peak, small enough for a second.
 _GEMM, _TRIAD = 3072, 2**26
 
@@ -40,6 +42,8 @@ def in_turns(works: dict[str, Callable[[], object]], repeats: int = 3) -> dict[s
 def peaks() -> dict[str, float]:
     """GFLOP/s of a large matrix product in float32, bfloat16 and 8 bits, and GB/s of a triad in float32.
 
+    Of 8 bits 0 where nothing computes them so.
+
     The best of five, for a peak is what the machine can do.
     """
     found = {}
@@ -48,9 +52,11 @@ def peaks() -> dict[str, float]:
         out = torch.empty_like(left)
         best = min(seconds(lambda a=left, b=right, c=out: torch.mm(a, b, out=c), 1) for _ in range(5))
         found[name] = round(2 * _GEMM**3 / best / 1e9, 1)
-    counts = torch.randint(-127, 128, (2, _GEMM, _GEMM), dtype=torch.int8)
-    best = min(seconds(lambda: torch._int_mm(counts[0], counts[1]), 1) for _ in range(5))
-    found["int8_gops"] = round(2 * _GEMM**3 / best / 1e9, 1)
+    found["int8_gops"] = 0.0
+    if supports_int8():
+        counts = torch.randint(-127, 128, (2, _GEMM, _GEMM), dtype=torch.int8)
+        best = min(seconds(lambda: torch._int_mm(counts[0], counts[1]), 1) for _ in range(5))
+        found["int8_gops"] = round(2 * _GEMM**3 / best / 1e9, 1)
     first, second, third = (torch.ones(_TRIAD) for _ in range(3))
     best = min(seconds(lambda: torch.add(first, second, alpha=3.0, out=third), 1) for _ in range(5))
     # Two arrays are read and one is written.

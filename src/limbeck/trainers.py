@@ -175,9 +175,7 @@ def run_trainer(trainer: Trainer, *, tensorboard: bool = False) -> TrainingOutco
     if tensorboard:
         trainer.add_callback(_tensorboard(work_dir.with_name("tensorboard")))
     checkpoint = last_whole_checkpoint(work_dir)
-    model = trainer.model
-    assert isinstance(model, nn.Module)  # noqa: S101 - the library lets it be made later, which nobody here does
-    with float32_attention(model):
+    with float32_attention():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return TrainingOutcome(trainer.state.global_step, [_numbers(line) for line in trainer.state.log_history])
 

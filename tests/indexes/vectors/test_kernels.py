@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -20,6 +21,7 @@ def quantized(halves: np.ndarray, query_half: np.ndarray) -> tuple[np.ndarray, n
 
 
 @settings(deadline=None)  # the first example waits for the compiler
+@example(halves=np.full((1, 9), 1e-30, np.float32), query_half=np.zeros(9, np.float32))
 @given(
     halves=arrays(np.float32, st.tuples(st.integers(0, 5), st.just(9)), elements=FINITE),
     query_half=arrays(np.float32, 9, elements=FINITE),
@@ -31,7 +33,7 @@ def test_a_unit_is_off_by_half_a_step_at_most_and_the_largest_by_nothing(halves,
     assert ((counts >= 0) & (counts <= 255)).all()
     assert (np.abs(counts * wide - hidden) <= wide * 0.501 + 1e-30).all()
     for row, largest in zip(counts, hidden.max(1, initial=0), strict=True):
-        assert row.max() == (255 if largest > 1e-30 else 0)
+        assert row.max() == (255 if largest > np.float32(1e-30) else 0)
 
 
 def test_steps_of_a_hand_worked_passage():
@@ -43,6 +45,15 @@ def test_steps_of_a_hand_worked_passage():
     # of the second passage.
     assert counts.tolist() == [[4, 0, 127, 255], [0, 0, 0, 0]]
     np.testing.assert_allclose(steps, [101.5 / 255, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_nothing_is_written_behind_an_output(short):
+    rows = [3, 3]
+    rows[short] = 2
+    out, steps = np.empty((rows[0], 4), np.int8), np.empty(rows[1], np.float32)
+    with pytest.raises(ValueError, match="another length"):
+        quantize_hidden(np.ones((3, 4), np.float32), np.ones(4, np.float32), out, steps)
 
 
 @settings(deadline=None)

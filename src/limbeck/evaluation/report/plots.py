@@ -163,7 +163,9 @@ def curves_plot(curves: Sequence[Curve], frame: Frame, alt: str) -> str:
         axes.plot(x, y, color=FIRST, linewidth=1.0, alpha=0.35)
         axes.plot(x, _smooth(y), color=FIRST, linewidth=1.9, marker="o" if len(x) == 1 else "")
         # Around a single step every other tick would be rounded to it.
-        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True) if len(x) > 1 else FixedLocator(x.tolist()))
+        axes.xaxis.set_major_locator(
+            MaxNLocator(3, integer=True) if x[0] != x[-1] else FixedLocator(x[:1].tolist())
+        )
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(x=0.01, y=0.12)

@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 
 _QUERIES_AT_ONCE = 512
 EXACT_UP_TO = 100_000
-#: How many more than asked for a scan in 8 bits keeps, to be scored exactly. Rounding moves a passage by so
-#: many places only where as many passages score alike, to a hundredth of the spread of all scores.
+#: How many more than asked for a scan in 8 bits keeps at least, to be scored exactly.
 INT8_MARGIN = 100
 
 
@@ -193,8 +192,9 @@ class VectorIndex:
     def search_exhaustive(self, query_vectors: NDArray[np.floating], k: int) -> Hits:
         """The best passages by the interaction module, each passage scored.
 
-        Where the machine multiplies 8-bit numbers, all passages are scored by them, and the best of them, k
-        and `INT8_MARGIN` more, again in float32: the logits are exact.
+        Where the machine multiplies 8-bit numbers fast, all passages are scored by them, and the best of
+        them, twice as many as asked for, again in float32: the logits are exact. Where rounding moved one of
+        these so far that a passage left out might belong to the best, all are scored in float32.
 
         Args:
             query_vectors: (queries, dim), of length 1.
@@ -232,16 +232,7 @@ class VectorIndex:
         queries, k = self._checked(query_vectors, k)
         weights = self._weights()
         rows, _ = self.search_cosine(queries, candidates)
-        return self._ranked(queries, rows, k, weights)
-
-    def _ranked(
-        self, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int, weights: InteractionWeights
-    ) -> Hits:
-        """The k best of the rows (queries, list) by their exact logits."""
-        scores = self._score_rows(queries, rows, weights)
-        # By score, equal ones by row: what the exhaustive search gives.
-        order = np.lexsort((rows, -scores))[:, :k]
-        return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+        return _ranked(rows, self._score_rows(queries, rows, weights), k)
 
     def score(self, query_vectors: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits of the interaction module for chosen passages.
@@ -258,10 +249,24 @@ class VectorIndex:
 
     def _scan(self, queries: NDArray[np.float32], k: int, weights: InteractionWeights) -> Hits:
         """The exhaustive search for a few hundred queries."""
+        everything = slice(0, len(self))
         if not supports_int8():
-            scorer = InteractionScorer(weights)
-            return self._scan_rows(scorer, INTERACTION_BLOCK, queries, k, slice(0, len(self)))
-        kept = min(k + INT8_MARGIN, len(self))
+            return self._scan_rows(InteractionScorer(weights), INTERACTION_BLOCK, queries, k, everything)
+        kept = min(k + max(k, INT8_MARGIN), len(self))
+        rows, coarse = self._scan_in_8_bits(queries, kept, weights)
+        exact = self._score_rows(queries, rows, weights)
+        found, logits = _ranked(rows, exact, k)
+        # The best that was left out, moved as far as any that was kept.
+        possible = coarse[:, -1] + np.abs(exact - coarse).max(axis=1)
+        unsure = np.flatnonzero((possible >= logits[:, -1]) & (kept < len(self)))
+        if len(unsure):
+            found[unsure], logits[unsure] = self._scan_rows(
+                InteractionScorer(weights), INTERACTION_BLOCK, queries[unsure], k, everything
+            )
+        return found, logits
+
+    def _scan_in_8_bits(self, queries: NDArray[np.float32], kept: int, weights: InteractionWeights) -> Hits:
+        """As many of the best by rounded logits, which are given beside them."""
 
         def scan(start: int, stop: int) -> Hits:
             # Parts of one operation in several threads would wait for each other after each small step.
@@ -276,7 +281,7 @@ class VectorIndex:
         rows = np.concatenate([rows for rows, _ in parts], axis=1)
         scores = np.concatenate([scores for _, scores in parts], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
-        return self._ranked(queries, np.take_along_axis(rows, best, 1), k, weights)
+        return np.take_along_axis(rows, best, 1), np.take_along_axis(scores, best, 1)
 
     def _scan_rows(
         self,
@@ -364,6 +369,13 @@ def two_stage_recall(
     _, found = index.search(query_vectors, k, candidates)
     worst = best[:, -1:] - 1e-5 * np.maximum(1, np.abs(best[:, -1:]))
     return float((found >= worst).mean()) if found.size else 1.0
+
+
+def _ranked(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Hits:
+    """The k best of the rows (queries, list) by their scores."""
+    # By score, equal ones by row: what the exhaustive search gives.
+    order = np.lexsort((rows, -scores))[:, :k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
 
 def _chunks(queries: NDArray[np.float32]) -> list[NDArray[np.float32]]:

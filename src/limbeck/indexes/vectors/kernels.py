@@ -10,9 +10,9 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What is taken from a hidden unit's 0 to 255 steps, so that they fit the signed numbers of a product.
+#: What is taken from a hidden unit's count, 0 to 255, so that it fits the signed numbers of a product.
 ZERO_POINT = 128
-# A layer below this says nothing, and 255 over it would still be a number.
+# A passage whose units are all below this counts as silent; 255 over it is still finite.
 _SILENT = np.float32(1e-30)
 
 
@@ -23,14 +23,19 @@ def quantize_hidden(
     out: NDArray[np.int8],
     steps: NDArray[np.float32],
 ) -> None:
-    """Writes ReLU(halves + query_half) in 256 steps from 0 to the largest unit of a passage.
+    """Writes ReLU(halves + query_half) as counts of 255 steps from 0 to the largest unit of a passage.
 
     Args:
         halves: (passages, hidden), finite.
         query_half: (hidden,), finite.
-        out: (passages, hidden), the number of steps to each unit, less `ZERO_POINT`.
+        out: (passages, hidden), the counts less `ZERO_POINT`.
         steps: (passages,), how large a step is.
+
+    Raises:
+        ValueError: an output has another length; compiled code would write over what lies behind it.
     """
+    if not halves.shape[0] == out.shape[0] == steps.shape[0]:
+        raise ValueError("the outputs have another length than the passages")
     row = np.empty(halves.shape[1], np.float32)
     bits = row.view(np.int32)
     peak = np.empty(1, np.float32)
@@ -61,7 +66,7 @@ def branch_logits(
     """Writes output · ReLU(branch · h + branch_bias), given the 8-bit product of branch and h.
 
     Args:
-        products: (passages, feature), of what `quantize_hidden` wrote and the branch's numbers of steps.
+        products: (passages, feature), of what `quantize_hidden` wrote and the branch's counts.
         steps: (passages,), of `quantize_hidden`.
         features: (4, feature): what `ZERO_POINT` took from every product; how large a step of the branch's
             weights is; its bias; the output's weight.

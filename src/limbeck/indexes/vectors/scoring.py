@@ -58,10 +58,10 @@ class Int8InteractionScorer:
     """The interaction module with the product of its branch in 8 bits, for machines that compute it.
 
     A logit moves by about a hundredth of the spread of the logits, so this finds candidates that
-    `InteractionScorer` then scores. Hidden units are counted in 256 steps of their passage's own size,
-    weights in 255 of their feature's; the product of the counts is exact. Everything else is one pass before
-    it and one after, which are one thread's work: several threads take a scorer and a part of the passages
-    each.
+    `InteractionScorer` then scores. Where one unit is far above all others it moves more: hidden units are
+    counts from 0 to the 255 of their passage's largest, weights from -127 to 127 of their feature's. The
+    product of the counts is exact. Everything else is one pass before it and one after, which are one
+    thread's work: several threads take a scorer and a part of the passages each.
 
     Not safe for several threads at once, for it reuses its memory.
 

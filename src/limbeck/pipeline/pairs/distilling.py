@@ -100,7 +100,7 @@ def _calibrated(
 
 
 def baseline_settings(recipe: Recipe) -> object:
-    """What the fine-tuned backbone depends on, beyond the pairs: the budget is the student's."""
+    """What the fine-tuned backbone depends on, beyond the pairs."""
     left_out = {"hard_negatives", "cosine_weight", "head_learning_rate", "seed"}
     budget = recipe.pair_baseline_training.settings
     return [
