@@ -42,9 +42,7 @@ def in_turns(works: dict[str, Callable[[], object]], repeats: int = 3) -> dict[s
 def peaks() -> dict[str, float]:
     """GFLOP/s of a large matrix product in float32, bfloat16 and 8 bits, and GB/s of a triad in float32.
 
-    Of 8 bits 0 where nothing computes them so.
-
-    The best of five, for a peak is what the machine can do.
+    The best of five, for a peak is what the machine can do; of 8 bits 0 where it has no such products.
     """
     found = {}
     for name, kind in (("float32_gflops", torch.float32), ("bfloat16_gflops", torch.bfloat16)):
