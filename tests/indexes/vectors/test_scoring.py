@@ -48,7 +48,7 @@ def coarse_and_exact(weights, passages=200):
 
 def test_in_8_bits_logits_move_by_a_hundredth_of_their_spread():
     coarse, exact = coarse_and_exact(random_weights())
-    assert 0 < (coarse - exact).std() / exact.std() < 0.02
+    assert 0 < (coarse - exact).std() / exact.std() < 0.01
 
 
 def test_in_8_bits_the_product_does_not_overflow():
@@ -70,7 +70,7 @@ def test_in_8_bits_a_feature_without_weights_is_its_bias():
     branch = weights.branch.copy()
     branch[0] = 0
     coarse, exact = coarse_and_exact(replace(weights, branch=branch, branch_bias=weights.branch_bias + 1))
-    assert (coarse - exact).std() / exact.std() < 0.02
+    assert (coarse - exact).std() / exact.std() < 0.01
 
 
 def found_both_ways(folder, monkeypatch, weights, vectors, k):
@@ -101,12 +101,14 @@ def test_a_search_in_8_bits_is_exact_where_one_unit_drowns_the_others(tmp_path, 
     assert len(set(np.argsort(-coarse)[:120]) & set(np.argsort(-logits)[:20])) < 20
     exact, found = found_both_ways(tmp_path, monkeypatch, drowned, random_vectors(3000), 20)
     np.testing.assert_array_equal(found[0], exact[0])
+    np.testing.assert_allclose(found[1], exact[1], rtol=1e-5)
 
 
 def test_a_search_in_8_bits_knows_equal_passages_by_their_order(tmp_path, monkeypatch):
     vectors = np.repeat(random_vectors(3), 200, axis=0)
     exact, found = found_both_ways(tmp_path, monkeypatch, random_weights(), vectors, 30)
     np.testing.assert_array_equal(found[0], exact[0])
+    np.testing.assert_allclose(found[1], exact[1], rtol=1e-5)
 
 
 def test_a_coarse_search_of_fewer_passages_than_are_kept(tmp_path, monkeypatch):
