@@ -158,6 +158,11 @@ class PairSetRecipe(Section):
         description="Unlabelled pairs for each labelled one, of nearest texts, which the teacher scores.",
     )
     random: int = Field(0, ge=0, description="Unlabelled pairs with texts drawn at random, scored likewise.")
+    unlabelled: File | None = Field(
+        None,
+        description="More texts, a file as `data.file` is: they are neighbours of the training texts, and have "
+        "neighbours of their own, which the teacher scores.",
+    )
     teacher: PairTeacherRecipe = PairTeacherRecipe()
 
     @model_validator(mode="after")
@@ -166,6 +171,12 @@ class PairSetRecipe(Section):
             raise ValueError(
                 "fields names one column twice: name those of the first text, the second and the label"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _with_neighbours(self) -> Self:
+        if self.unlabelled is not None and not self.neighbours:
+            raise ValueError("unlabelled texts are learnt from in pairs of neighbours: neighbours is 0")
         return self
 
 

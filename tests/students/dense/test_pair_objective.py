@@ -33,11 +33,15 @@ def student(tiny_encoder_path: Path) -> DenseStudent:
 
 @pytest.fixture
 def scored(student: DenseStudent, tmp_path: Path) -> ScoredBatch:
+    return batch_of(student, tmp_path, GOLD)
+
+
+def batch_of(student: DenseStudent, tmp_path: Path, gold: np.ndarray) -> ScoredBatch:
     texts = ("cat", "dog", "bird", "fish", "sea", "city")
     table = Passages.write(
         tmp_path / "texts.arrow", (Passage(str(row), text) for row, text in enumerate(texts))
     )
-    rows = list(pair_dataset(LISTS, SCORES, GOLD, neighbours=2))
+    rows = list(pair_dataset(LISTS, SCORES, gold, neighbours=2))
     targets = PairCollator(student.model, table)(rows)["label"]
     pool = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     return ScoredBatch(pool.gather(1, targets.lists), pool, targets)
@@ -99,6 +103,24 @@ def test_parts_with_a_positive_take_the_lists_that_have_one(scored: ScoredBatch)
         mask_easy=targets.pool_teacher_mask,
     )
     assert part(scored, "hard_easy") == pytest.approx(float(expected))
+
+
+def test_a_list_without_a_label_has_part_in_what_the_teacher_says_alone(
+    scored: ScoredBatch, student: DenseStudent, tmp_path: Path
+):
+    half = batch_of(student, tmp_path, np.array([0.9, np.nan]))
+    for name in ("pointwise", "rank", "hard_easy"):
+        assert part(half, name) == part(scored, name)
+    logit = torch.sigmoid(half.pool.detach()[0, 0])
+    assert part(half, "labels") == pytest.approx(
+        float(binary_cross_entropy(logit, torch.tensor(0.9))), rel=1e-5
+    )
+    assert part(half, "batch_rank") == 0  # one labelled pair has no order
+    for name in ("contrastive", "in_batch"):
+        assert part(half, name) == part(scored, name)
+    none = batch_of(student, tmp_path, np.array([np.nan, np.nan]))
+    for name in ("labels", "batch_rank", "contrastive", "in_batch"):
+        assert part(none, name) == 0
 
 
 def test_weights_multiply_and_nothing_is_refused(scored: ScoredBatch):

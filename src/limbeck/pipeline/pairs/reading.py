@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data import SentencePair, SentencePairs
+from limbeck.data.formats.corpus import corpus_passages
 from limbeck.data.formats.pairs import read_pairs
 from limbeck.errors import InputError
 from limbeck.pipeline.candidates import EVALUATED, SPLITS
@@ -64,6 +65,22 @@ def split_texts(run: Run, name: str, split: str) -> tuple[list[str], list[str]]:
     """First and second texts of a set's split."""
     pairs = list(open_pairs(run, name, split))
     return [pair.text1 for pair in pairs], [pair.text2 for pair in pairs]
+
+
+def unlabelled_texts(one: PairSetRecipe) -> list[str]:
+    """The set's texts without labels, each once; those of the labelled pairs may be among them.
+
+    Raises:
+        InputError: with file and line, what `corpus_passages` refuses, and an empty text.
+    """
+    if one.unlabelled is None:
+        return []
+    texts: dict[str, None] = {}
+    for line, passage in corpus_passages(one.unlabelled).numbered():
+        if not passage.text.strip():
+            raise InputError("the text is empty", path=one.unlabelled, line=line, remedy="mend or remove it")
+        texts[passage.content] = None
+    return list(texts)
 
 
 def labelled_settings(recipe: Recipe) -> object:

@@ -23,6 +23,7 @@ from limbeck.pipeline.pairs.reading import (
     open_pairs,
     split_texts,
     targets,
+    unlabelled_texts,
 )
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import answering, fitted_ensemble
@@ -74,8 +75,12 @@ def _require_room(run: Run) -> None:
             continue
         sides = [split_texts(run, name, split) for split in SPLITS]
         first, second = ([text for side in sides for text in side[at]] for at in (0, 1))
+        more = unlabelled_texts(one)
+        second += more
         if one.swap:
             first += sides[0][1]
+        if one.task == "symmetric":
+            first += more
         for member in asked:
             require_room(member, member.question_of(one.task), first, second)
 

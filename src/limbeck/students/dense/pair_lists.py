@@ -31,13 +31,30 @@ _FEATURES = Features(
 
 @dataclass(frozen=True, slots=True)
 class PairBatch(ListBatch):
-    """A `ListBatch` whose column 0 is the labelled text, not always a positive.
+    """A `ListBatch` whose column 0 is the labelled text, not always a positive, or a neighbour where none is.
 
     Attributes:
-        gold: labels of the labelled pairs, from 0 to 1 (batch,).
+        gold: labels of the labelled pairs, from 0 to 1; NaN in lists without one (batch,).
     """
 
     gold: Tensor
+
+
+def partners_of(labelled: NDArray[np.integer[Any]]) -> dict[int, set[int]]:
+    """The texts that a text is labelled with, in either order.
+
+    Args:
+        labelled: rows of texts (pairs, 2 or more), of which the first two make a labelled pair.
+
+    Example:
+        >>> partners_of(np.array([[0, 1], [2, 0]]))
+        {0: {1, 2}, 1: {0}, 2: {0}}
+    """
+    partners: dict[int, set[int]] = {}
+    for first, second in labelled[:, :2].tolist():
+        partners.setdefault(first, set()).add(second)
+        partners.setdefault(second, set()).add(first)
+    return partners
 
 
 def pair_dataset(
@@ -52,17 +69,15 @@ def pair_dataset(
         lists: rows of texts (examples, 2 + neighbours + random): the first text, the second of the labelled
             pair, its neighbours, texts drawn at random; -1 where there are fewer.
         scores: the teacher's, of the first text with each of the others (examples, 1 + neighbours + random).
-        targets: labels of the labelled pairs, from 0 to 1 (examples,).
+        targets: labels of the labelled pairs, from 0 to 1 (examples,); NaN where a list has none, and a
+            neighbour in the labelled text's place.
         neighbours: how many columns hold neighbours.
 
     Returns:
         A row an example. Its `start` counts the pairs of the examples before it, those with random texts
         aside: the row of its labelled pair among the teacher's features.
     """
-    partners: dict[int, set[int]] = {}
-    for first, second in lists[:, :2].tolist():
-        partners.setdefault(first, {first}).add(second)
-        partners.setdefault(second, {second}).add(first)
+    partners = partners_of(lists[~np.isnan(targets)])
     there = lists[:, 1:] >= 0
     rows = zip(lists.tolist(), scores.tolist(), there.tolist(), strict=True)
     kept = [
@@ -75,7 +90,7 @@ def pair_dataset(
             "texts": [[text for text, _ in listed] for _, listed in kept],
             "scores": [[score for _, score in listed] for _, listed in kept],
             "hard": there[:, 1 : 1 + neighbours].sum(1).tolist(),
-            "known": [sorted(partners[first]) for first, _ in kept],
+            "known": [sorted({first, *partners.get(first, ())}) for first, _ in kept],
             "gold": targets.tolist(),
             "start": np.cumsum([0, *there[:, : 1 + neighbours].sum(1)])[:-1].tolist(),
         },

@@ -55,7 +55,8 @@ class PairObjective:
     unit. Otherwise its first epochs would go into moving all logits by the same amount.
 
     Contrastive imitation and the in-batch cross-entropy need a positive. A list has one where its label, from
-    0 to 1, is at least `positive_from`; other lists have no part in the two.
+    0 to 1, is at least `positive_from`; other lists have no part in the two. A list without a label has
+    part in what the teacher alone says: `pointwise`, `rank`, `hard_easy` and `feature`.
 
     Source: D2LLM, arXiv 2406.17262, the imitation losses; the distillation of teacher probabilities on
     unlabelled pairs is that of Augmented SBERT, arXiv 2010.08240.
@@ -99,18 +100,19 @@ class PairObjective:
     def _imitation(self, lists: Tensor, pool: Tensor, targets: PairBatch) -> dict[str, Tensor]:
         """The parts that take every list."""
         weights, parts = self.weights, {}
+        labelled = ~targets.gold.isnan()
         taught, easy = torch.sigmoid(targets.teacher), torch.sigmoid(targets.pool_teacher)
         if weights.pointwise:
             scored = torch.cat([lists[targets.mask], pool[targets.pool_teacher_mask]])
             goal = torch.cat([taught[targets.mask], easy[targets.pool_teacher_mask]])
             parts["pointwise"] = binary_cross_entropy_with_logits(scored, goal)
         if weights.labels:
-            parts["labels"] = binary_cross_entropy_with_logits(lists[:, 0], targets.gold)
-        if weights.batch_rank:
-            labelled = lists[:, :1].T
-            parts["batch_rank"] = rank_imitation(
-                labelled, targets.teacher[:, :1].T, torch.ones_like(labelled, dtype=torch.bool)
+            entropies = binary_cross_entropy_with_logits(
+                lists[:, 0], targets.gold.nan_to_num(), labelled, reduction="sum"
             )
+            parts["labels"] = entropies / labelled.sum().clamp(min=1)
+        if weights.batch_rank:
+            parts["batch_rank"] = rank_imitation(lists[:, :1].T, targets.teacher[:, :1].T, labelled[None])
         if weights.rank:
             parts["rank"] = rank_imitation(lists, taught, targets.mask)
         if weights.hard_easy:
