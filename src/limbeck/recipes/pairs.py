@@ -160,8 +160,8 @@ class PairSetRecipe(Section):
     random: int = Field(0, ge=0, description="Unlabelled pairs with texts drawn at random, scored likewise.")
     unlabelled: File | None = Field(
         None,
-        description="More texts, a file as `data.file` is: they are neighbours of the training texts, and have "
-        "neighbours of their own, which the teacher scores.",
+        description="More texts, a file as `data.file` is: they are neighbours of the training texts, and "
+        "have neighbours of their own, which the teacher scores.",
     )
     teacher: PairTeacherRecipe = PairTeacherRecipe()
 
