@@ -95,6 +95,16 @@ def test_rows_are_what_the_runs_measured_with_every_seed(family: Family, tmp_pat
     ]
 
 
+def test_what_is_learnt_besides_the_labels_may_differ(content: dict[str, Any], tmp_path: Path):
+    more = tmp_path / "more.jsonl"
+    more.write_text('{"_id": "0", "text": "the sea"}\n')
+    variants = VARIANTS | {"no-rank": {"pairs.tiny.unlabelled": str(more), "pairs.tiny.neighbours": 1}}
+    made = write_family(
+        tmp_path / "files", content, variants=variants, systems={"baseline": "backbone-fine-tuned"}
+    )
+    assert [member.recipe.pairs["tiny"].unlabelled for member in made.members] == [None, more, None]
+
+
 def test_runs_on_other_pairs_are_not_compared(family: Family, tmp_path: Path):
     leave_runs(family, tmp_path)
     path = tmp_path / "no-rank" / "seed-1" / "pairs" / "scores" / "tiny" / "student-interaction.tsv"

@@ -17,7 +17,6 @@ from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.pairs.members import asks_servers as asks_about_pairs
 from limbeck.pipeline.pairs.members import servers_of
 from limbeck.pipeline.pairs.mining import open_lists
-from limbeck.pipeline.pairs.reading import labelled_pairs
 from limbeck.pipeline.pairs.teaching import open_pair_teacher
 from limbeck.pipeline.run import Run
 from limbeck.pipeline.servers import asks_server, teaching_servers
@@ -28,7 +27,7 @@ from limbeck.students.dense.lists import AskTeacher, TrainingList
 from limbeck.students.dense.sampling import batch_shares
 from limbeck.teachers import ScoreCache, score_pairs
 
-#: Lists whose pairs tell how many tokens a pair has, and labelled pairs.
+#: Lists whose pairs tell how many tokens a pair has; of sets of pairs the first pair of each.
 SAMPLED, SAMPLED_PAIRS = 100, 1000
 
 
@@ -61,11 +60,11 @@ def count_in_batch(run: Run, estimate: CostEstimate) -> None:
     if _of_queries(run.recipe) and most[RETRIEVAL]:
         _count_queries(run, most[RETRIEVAL], estimate)
     for name in run.recipe.pairs if _of_pairs(run.recipe) else ():
-        found, labelled = open_lists(run, name), labelled_pairs(run, name)
+        found = open_lists(run, name)
         every = len(np.unique(found.lists[:, 0])) * len(np.unique(found.lists[:, 1:]))
         # Sets may be sorted, so that the first pairs are not like the others.
-        some = slice(None, None, max(1, len(labelled.first) // SAMPLED_PAIRS))
-        alike = zip(labelled.first[some], labelled.second[some], strict=True)
+        some = found.lists[:: max(1, len(found.lists) // SAMPLED_PAIRS), :2]
+        alike = zip(*(found.texts.contents(column) for column in some.T), strict=True)
         what = f"{name}: pairs within batches"
         estimate.add_bound(what, servers_of(run, name), min(most[name], every), alike)
 

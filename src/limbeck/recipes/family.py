@@ -285,5 +285,5 @@ def _require_same_measures(variant: Recipe, recipe: Recipe) -> None:
 
 def _measured_pairs(recipe: Recipe) -> dict[str, object]:
     """What is measured on, and not what is learnt: that may differ."""
-    learnt = {"train", "task", "swap", "neighbours", "random", "teacher"}
+    learnt = {"train", "task", "swap", "neighbours", "random", "unlabelled", "teacher"}
     return {name: one.model_dump(exclude=learnt) for name, one in recipe.pairs.items()}

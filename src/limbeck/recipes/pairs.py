@@ -160,8 +160,8 @@ class PairSetRecipe(Section):
     random: int = Field(0, ge=0, description="Unlabelled pairs with texts drawn at random, scored likewise.")
     unlabelled: File | None = Field(
         None,
-        description="More texts, a file as `data.file` is: they are neighbours of the training texts, and "
-        "have neighbours of their own, which the teacher scores.",
+        description="More texts, a file as `data.file` is: neighbours of the training texts and, in a "
+        "symmetric set, texts with neighbours of their own. The teacher scores these pairs, too.",
     )
     teacher: PairTeacherRecipe = PairTeacherRecipe()
 
@@ -190,7 +190,10 @@ class PairLossRecipe(Section):
     )
     labels: float = Field(0.5, ge=0, description="Cross-entropy with the label, 0 to 1, of labelled pairs.")
     batch_rank: float = Field(
-        1.0, ge=0, description="1 - Pearson with the teacher over a batch's labelled pairs."
+        1.0,
+        ge=0,
+        description="1 - Pearson with the teacher over a batch's labelled pairs (of texts "
+        "without labels, their nearest neighbours).",
     )
     rank: float = Field(1.0, ge=0, description="1 - Pearson with the teacher over each text's own list.")
     contrastive: float = Field(0.0, ge=0, description="Contrastive imitation, of positive pairs.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,30 @@ def test_a_text_that_fills_the_context_is_found_before_a_teacher_is_made(
         changes["swap"] = False
         recipe = llm_recipe(pairs, tiny_encoder_path, llm, {"prompt": PROMPT}, **changes)
         run_recipe(recipe, tmp_path / "run", until="pair-teacher", anyway=True)
+
+
+def test_a_text_without_labels_that_fills_the_context_is_found_though_the_teacher_is_made(
+    pairs: Path, tiny_encoder_path: Path, llm: Path, tmp_path: Path
+):
+    path = tmp_path / "more.jsonl"
+    path.write_text(json.dumps({"_id": "0", "text": "the sea" + " and a fish" * 80}) + "\n")
+    run_recipe(
+        llm_recipe(pairs, tiny_encoder_path, llm, {"prompt": PROMPT}),
+        tmp_path / "run",
+        until="pair-audit",
+        anyway=True,
+    )
+    more = llm_recipe(pairs, tiny_encoder_path, llm, {"prompt": PROMPT}, unlabelled=str(path))
+    for folder in (tmp_path / "run", tmp_path / "another"):
+        with pytest.raises(InputError, match=r"the query '.*' leaves room for 0 tokens of a passage"):
+            run_recipe(more, folder, anyway=True)
+        assert not (folder / "pair-teach").exists()
+    assert not (tmp_path / "another" / "pair-teacher").exists()
+    # As a second text it is shortened.
+    asymmetric = llm_recipe(
+        pairs, tiny_encoder_path, llm, {"prompt": PROMPT}, unlabelled=str(path), task="asymmetric"
+    )
+    run_recipe(asymmetric, tmp_path / "run", until="pair-teach", anyway=True)
 
 
 @pytest.mark.parametrize(

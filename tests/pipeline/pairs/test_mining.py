@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from limbeck.pipeline import Run, RunFolder, stages_of
-from limbeck.pipeline.pairs.mining import PairLists, open_lists
+from limbeck.pipeline.pairs.mining import PairLists, mining_settings, open_lists
 from limbeck.pipeline.run import stage_keys
 from tests.pipeline.pairs.tiny_pairs import pair_recipe, set_content
 from tests.pipeline.tiny_corpus import run_recipe
@@ -18,6 +19,11 @@ from tests.pipeline.tiny_corpus import run_recipe
 
 def first_texts(pairs: Path) -> list[str]:
     return [line.split("\t")[0] for line in (pairs / "train.tsv").read_text().splitlines()[1:]]
+
+
+def more_texts(path: Path) -> list[str]:
+    with gzip.open(path, "rt") as stream:
+        return [json.loads(line)["text"] for line in stream]
 
 
 @pytest.fixture
@@ -54,11 +60,31 @@ def test_texts_without_labels_are_neighbours_and_have_lists_of_their_own(
     assert (lists.targets[:labelled] == plain.targets).all()
     assert lists.lists[labelled:, 0].tolist() == [texts, texts + 1]
     assert np.isnan(lists.targets[labelled:]).all()
-    # A neighbour stands for the text that others are labelled with: 2 neighbours and 1 at random beside it.
+    # The nearest neighbour stands for the text that others are labelled with: two more, one at random.
     assert lists.lists.shape == (labelled + 2, 5)
     assert all(len(set(row)) == 5 for row in lists.lists[labelled:].tolist())
     assert (lists.lists[labelled:] >= 0).all()
+    vectors = SentenceTransformer(str(tiny_encoder_path), device="cpu").encode(
+        lists.texts.contents(), normalize_embeddings=True
+    )
+    near = vectors[texts:] @ vectors.T
+    near[[0, 1], [texts, texts + 1]] = -1
+    assert lists.lists[labelled:, 1:4].tolist() == np.argsort(-near, axis=1)[:, :3].tolist()
     assert (lists.lists[:labelled, 2:4] >= texts).any()  # new texts are neighbours of labelled ones
+
+
+def test_one_that_is_a_second_text_alone_gets_a_list_unless_pairs_are_swapped(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path
+):
+    first, second = (pairs / "train.tsv").read_text().splitlines()[1].split("\t")[:2]
+    path = tmp_path / "more.tsv"
+    path.write_text(f"0\t{first}\n1\t{second}\n")
+    plain = mined(pairs, tiny_encoder_path, tmp_path / "plain", unlabelled=str(path))
+    row = plain.texts.contents().index(second)
+    assert plain.lists[np.isnan(plain.targets), 0].tolist() == [row]
+    assert 0 not in plain.lists[-1]  # what it is labelled with, text 0, is no neighbour
+    swapped = mined(pairs, tiny_encoder_path, tmp_path / "swapped", unlabelled=str(path), swap=True)
+    assert not np.isnan(swapped.targets).any()
 
 
 def test_an_asymmetric_set_has_them_as_second_texts_alone(
@@ -69,6 +95,9 @@ def test_an_asymmetric_set_has_them_as_second_texts_alone(
     assert not np.isnan(lists.targets).any()
     assert not np.isin(lists.lists[:, :2], rows).any()
     assert np.isin(lists.lists[:, 2:], rows).any()
+    # A training query that the file gives can be a second text as well.
+    assert first_texts(pairs)[0] in more_texts(more)
+    assert np.isin(lists.lists[:, 2:], [0]).any()
 
 
 def test_they_change_what_the_student_learns_and_nothing_else(
@@ -78,6 +107,9 @@ def test_they_change_what_the_student_learns_and_nothing_else(
         recipe = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs, **changes)})
         return stage_keys(recipe, stages_of(recipe))
 
+    # Lists of finished runs are not mined again.
+    plain = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs)})
+    assert mining_settings(plain)[0] == {"tiny": [2, 1, False, "symmetric"]}
     before, after = keys(), keys(unlabelled=str(more))
     assert {name for name in before if before[name] != after[name]} == {
         "pair-mine",
@@ -85,18 +117,24 @@ def test_they_change_what_the_student_learns_and_nothing_else(
         "distil",
         "pair-evaluate",
     }
-    assert keys(unlabelled=None) == before
     more.write_bytes(gzip.compress(b'{"_id": "0", "text": "the sea"}\n'))
     assert keys(unlabelled=str(more))["pair-mine"] != after["pair-mine"]
 
 
 def test_a_run_with_them_goes_to_its_end_and_tells_what_they_are(
-    pairs: Path, tiny_encoder_path: Path, tmp_path: Path, more: Path, capfd: pytest.CaptureFixture[str]
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path, more: Path
 ):
-    one = set_content(pairs, unlabelled=str(more), labels={"kind": "graded", "low": 0, "high": 4})
-    losses = {"contrastive": 1, "in_batch": 1, "hard_easy": 0.1, "feature": 0.001}
+    tested = (pairs / "test.tsv").read_text().splitlines()[1].split("\t")[:2]
+    with gzip.open(more, "at") as stream:
+        for text in tested:
+            stream.write(json.dumps({"_id": text, "text": text}) + "\n")
+    one = set_content(pairs, unlabelled=str(more), neighbours=100)
+    losses = {"contrastive": 1, "in_batch": 1, "hard_easy": 0.1, "feature": 0.001, "in_batch_teacher": True}
     recipe = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": one}, pair_loss=losses)
-    run_recipe(recipe, tmp_path / "run", anyway=True)
+    notes = run_recipe(recipe, tmp_path / "run", anyway=True).notes
+    assert any("tiny: 5 texts without labels" in note for note in notes)
+    assert any("2 of them are in test pairs, and 1 test pairs are among" in note for note in notes)
+    assert not any("of them are in dev pairs" in note for note in notes)
     lines = json.loads((tmp_path / "run" / "distil" / "curve.json").read_text())
     values = [value for line in lines for name, value in line.items() if "loss" in name]
     assert values
@@ -112,7 +150,8 @@ def test_a_line_that_is_no_text_is_told_with_its_place(
         ('{"_id": "0", "text": "the sea"}\n{"_id": "1"}\n', "there is no key 'text'", 2),
         ('{"_id": "0", "text": " "}\n', "empty", 1),
         ("0\tthe sea\n1\t \n", "empty", 2),
-        ("", "", None),
+        ("the sea\tthe city\t3.5\n", "there is a title beside the text", 1),
+        ("", "the file is empty", None),
     ):
         path.write_text(content)
         refused(

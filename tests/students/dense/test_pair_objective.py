@@ -109,18 +109,19 @@ def test_a_list_without_a_label_has_part_in_what_the_teacher_says_alone(
     scored: ScoredBatch, student: DenseStudent, tmp_path: Path
 ):
     half = batch_of(student, tmp_path, np.array([0.9, np.nan]))
-    for name in ("pointwise", "rank", "hard_easy"):
+    for name in ("pointwise", "batch_rank", "rank", "hard_easy", "contrastive", "in_batch"):
         assert part(half, name) == part(scored, name)
+    # A mean over both lists, one of which has no label to differ from.
     logit = torch.sigmoid(half.pool.detach()[0, 0])
-    assert part(half, "labels") == pytest.approx(
-        float(binary_cross_entropy(logit, torch.tensor(0.9))), rel=1e-5
-    )
-    assert part(half, "batch_rank") == 0  # one labelled pair has no order
-    for name in ("contrastive", "in_batch"):
-        assert part(half, name) == part(scored, name)
+    expected = float(binary_cross_entropy(logit, torch.tensor(0.9))) / 2
+    half.pool.grad = None
+    assert part(half, "labels") == pytest.approx(expected, rel=1e-5)
+    assert half.pool.grad.nonzero().tolist() == [[0, 0]]
     none = batch_of(student, tmp_path, np.array([np.nan, np.nan]))
-    for name in ("labels", "batch_rank", "contrastive", "in_batch"):
+    for name in ("labels", "contrastive", "in_batch"):
         assert part(none, name) == 0
+    assert part(none, "pointwise") == part(scored, "pointwise")
+    assert none.pool.grad.isfinite().all()
 
 
 def test_weights_multiply_and_nothing_is_refused(scored: ScoredBatch):

@@ -33,7 +33,7 @@ BASELINE_STAGE = "pair-baseline"
 MODEL = "model"
 #: Beside the student: what makes probabilities of its logits, by set.
 CALIBRATION = "calibration.json"
-#: Labelled pairs on which it is fitted.
+#: Lists of whose pairs one each is taken to fit it.
 SAMPLE = 1000
 
 

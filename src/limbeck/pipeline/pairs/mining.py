@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from limbeck.data import Passage, Passages
 from limbeck.encoders import encode
 from limbeck.mining.neighbours import nearest_texts
-from limbeck.pipeline.candidates import EVALUATED, SPLITS
+from limbeck.pipeline.candidates import EVALUATED
 from limbeck.pipeline.pairs.reading import labelled_pairs, open_pairs, split_texts, unlabelled_texts
 from limbeck.pipeline.run import Run
 from limbeck.recipes import Recipe
@@ -57,7 +57,8 @@ def mining_settings(recipe: Recipe) -> object:
 
 def mine_neighbours(run: Run, work: Path) -> None:
     """Finds the nearest texts of each training text; leaves `SET/texts.arrow`, `lists.npy`, `targets.npy`."""
-    for name, one in run.recipe.pairs.items():
+    unlabelled = {name: unlabelled_texts(one) for name, one in run.recipe.pairs.items()}
+    for name in run.recipe.pairs:
         (work / name).mkdir(exist_ok=True)
         labelled = labelled_pairs(run, name)
         row_of: dict[str, int] = {}
@@ -65,19 +66,18 @@ def mine_neighbours(run: Run, work: Path) -> None:
             [row_of.setdefault(text, len(row_of)) for text in pair]
             for pair in zip(labelled.first, labelled.second, strict=True)
         ]
-        examples = np.array(rows, np.int32)
-        given = unlabelled_texts(one)
-        more = [row_of.setdefault(text, len(row_of)) for text in given if text not in row_of]
-        _note_unlabelled(run, name, given, len(more))
+        given = [row_of.setdefault(text, len(row_of)) for text in unlabelled[name]]
         texts = list(row_of)
         Passages.write(
             work / name / "texts.arrow", (Passage(str(row), text) for row, text in enumerate(texts))
         )
-        _note_long(run, name)
-        lists, targets = _lists(run, name, texts, examples, more), labelled.targets
+        _note_long(run, name, texts)
+        lists = _lists(run, name, texts, np.array(rows, np.int32), np.array(given, np.int32))
+        if given:
+            _note_unlabelled(run, name, texts, given, lists)
         np.save(work / name / "lists.npy", lists)
-        unknown = np.full(len(lists) - len(targets), np.nan)
-        np.save(work / name / "targets.npy", np.concatenate([targets, unknown]))
+        unknown = np.full(len(lists) - len(rows), np.nan)
+        np.save(work / name / "targets.npy", np.concatenate([labelled.targets, unknown]))
 
 
 def open_lists(run: Run, name: str) -> PairLists:
@@ -92,31 +92,33 @@ def open_lists(run: Run, name: str) -> PairLists:
 
 
 def _lists(
-    run: Run, name: str, texts: Sequence[str], examples: NDArray[np.int32], more: Sequence[int]
+    run: Run, name: str, texts: Sequence[str], examples: NDArray[np.int32], given: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Lists of the labelled pairs, then, of a symmetric task, one of each text without labels.
+    """Lists of the labelled pairs, then, of a symmetric task, of the given texts that begin none of them.
 
     Of an asymmetric task, whose first texts are queries, neighbours and random texts are second texts of
-    other pairs, or texts without labels.
+    other pairs, or given ones.
     """
-    one, alone = run.recipe.pairs[name], np.array(more, np.int32)
-    among = np.arange(len(texts), dtype=np.int32)
-    if one.task == "asymmetric":  # none of them is a query
-        among, alone = np.union1d(examples[:, 1], alone), alone[:0]
-    vectors = _encoded(run, name, texts) if one.neighbours else None
-    pool = _Pool(texts, among, partners_of(examples), vectors)
+    one, asymmetric = run.recipe.pairs[name], run.recipe.pairs[name].task == "asymmetric"
+    choice = _Choice(
+        texts,
+        np.union1d(examples[:, 1], given) if asymmetric else np.arange(len(texts), dtype=np.int32),
+        partners_of(examples),
+        _encoded(run, name, texts) if one.neighbours else None,
+    )
     firsts, example_of = np.unique(examples[:, 0], return_inverse=True)
-    others = _unlabelled(run, name, pool, firsts, one.neighbours)
+    others = _others(run, name, choice, firsts, one.neighbours)
     lists = np.concatenate([examples, others[example_of]], axis=1)
+    alone = given[:0] if asymmetric else np.setdiff1d(given, firsts)
     if not len(alone):
         return lists
     # One neighbour more stands where others have the labelled text.
-    others = _unlabelled(run, name, pool, alone, one.neighbours + 1)
+    others = _others(run, name, choice, alone, one.neighbours + 1)
     return np.concatenate([lists, np.concatenate([alone[:, None], others], axis=1)])
 
 
 @dataclass(frozen=True)
-class _Pool:
+class _Choice:
     """What first texts are paired with.
 
     Attributes:
@@ -132,28 +134,28 @@ class _Pool:
     vectors: NDArray[np.float32] | None
 
 
-def _unlabelled(run: Run, name: str, pool: _Pool, firsts: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+def _others(run: Run, name: str, choice: _Choice, firsts: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     """Neighbours and random texts of each first text (firsts, count + random); -1 where there are fewer."""
     one = run.recipe.pairs[name]
-    excluded = [pool.partners.get(first, set()) for first in firsts.tolist()]
+    excluded = [choice.partners.get(first, set()) for first in firsts.tolist()]
     near = np.zeros((len(firsts), 0), np.int32)
-    if pool.vectors is not None:
+    if choice.vectors is not None:
         queries = (
-            _encoded(run, name, [pool.texts[row] for row in firsts], query=True)
+            _encoded(run, name, [choice.texts[row] for row in firsts], query=True)
             if one.task == "asymmetric"
             else None
         )
         with run.progress.task(f"{name}: nearest texts", len(firsts)) as advance:
             near = nearest_texts(
-                pool.vectors, firsts.tolist(), excluded, count, advance, queries=queries, among=pool.among
+                choice.vectors, firsts.tolist(), excluded, count, advance, queries=queries, among=choice.among
             )
     drawn = np.full((len(firsts), one.random), -1, np.int32)
     for at, first in enumerate(firsts.tolist()):
         known = {first, *excluded[at], *near[at].tolist()}
         generator = np.random.default_rng([run.recipe.seed, first])
         # More than are wanted, since those that are known do not count.
-        wanted = min(len(pool.among), one.random + len(known))
-        some = pool.among[generator.choice(len(pool.among), wanted, replace=False)]
+        wanted = min(len(choice.among), one.random + len(known))
+        some = choice.among[generator.choice(len(choice.among), wanted, replace=False)]
         fresh = [row for row in some.tolist() if row not in known][: one.random]
         drawn[at, : len(fresh)] = fresh
     return np.concatenate([near, drawn], axis=1)
@@ -169,26 +171,34 @@ def _encoded(run: Run, name: str, texts: Sequence[str], *, query: bool = False) 
     return np.concatenate(blocks)
 
 
-def _note_unlabelled(run: Run, name: str, given: Sequence[str], new: int) -> None:
-    """Texts of the evaluated pairs may be among them, and then are no longer new to the student."""
-    if not given:
-        return
-    shared = [len(set(given).intersection(chain(*split_texts(run, name, split)))) for split in EVALUATED]
-    run.progress.note(
-        f"{name}: {len(given):,} texts without labels, {new:,} of them in no training pair; {shared[0]:,} "
-        f"are in dev pairs and {shared[1]:,} in test pairs"
-        + (": to these the student will not be new" if any(shared) else "")
-    )
+def _note_unlabelled(
+    run: Run, name: str, texts: Sequence[str], given: Sequence[int], lists: NDArray[np.int32]
+) -> None:
+    """Texts of the evaluated pairs may be among them, and so whole pairs among those of the teacher."""
+    run.progress.note(f"{name}: {len(given):,} texts without labels")
+    asked = {frozenset((row[0], other)) for row in lists.tolist() for other in row[1:] if other >= 0}
+    row_of = {text: row for row, text in enumerate(texts)}
+    for split in EVALUATED:
+        pairs = zip(*split_texts(run, name, split), strict=True)
+        rows = [[row_of.get(text, -1) for text in pair] for pair in pairs]
+        if seen := len(set(given).intersection(chain(*rows))):
+            taught = sum(frozenset(pair) in asked for pair in rows)
+            run.progress.note(
+                f"{name}: {seen:,} of them are in {split} pairs, and {taught:,} {split} pairs are among those "
+                "that the teacher scores for the student: figures will flatter"
+            )
 
 
-def _note_long(run: Run, name: str) -> None:
+def _note_long(run: Run, name: str, texts: Sequence[str]) -> None:
     limit = run.recipe.max_length
     tokenizer = load_backbone(run.recipe.backbone, limit, "cpu").tokenizer
-    pairs = (pair for split in SPLITS for pair in open_pairs(run, name, split))
-    texts = [text for pair in pairs for text in (pair.text1, pair.text2)]
-    texts = list(dict.fromkeys([*texts, *unlabelled_texts(run.recipe.pairs[name])]))
-    tokens = tokenizer(texts, truncation=True, max_length=limit + 1)["input_ids"]
-    if long := sum(len(row) > limit for row in tokens):
+    pairs = (pair for split in EVALUATED for pair in open_pairs(run, name, split))
+    every = list(dict.fromkeys(chain(texts, *((pair.text1, pair.text2) for pair in pairs))))
+    long = 0
+    for start in range(0, len(every), BLOCK):
+        tokens = tokenizer(every[start : start + BLOCK], truncation=True, max_length=limit + 1)["input_ids"]
+        long += sum(len(row) > limit for row in tokens)
+    if long:
         run.progress.note(
-            f"{name}: {long:,} of {len(texts):,} texts have more than {limit} tokens, and are cut there"
+            f"{name}: {long:,} of {len(every):,} texts have more than {limit} tokens, and are cut there"
         )

@@ -71,7 +71,7 @@ def unlabelled_texts(one: PairSetRecipe) -> list[str]:
     """The set's texts without labels, each once; those of the labelled pairs may be among them.
 
     Raises:
-        InputError: with file and line, what `corpus_passages` refuses, and an empty text.
+        InputError: with file and line, what `corpus_passages` refuses, an empty text, and one with a title.
     """
     if one.unlabelled is None:
         return []
@@ -79,6 +79,14 @@ def unlabelled_texts(one: PairSetRecipe) -> list[str]:
     for line, passage in corpus_passages(one.unlabelled).numbered():
         if not passage.text.strip():
             raise InputError("the text is empty", path=one.unlabelled, line=line, remedy="mend or remove it")
+        if passage.title:  # so does a table of pairs look
+            raise InputError(
+                "there is a title beside the text",
+                path=one.unlabelled,
+                line=line,
+                expected="JSON objects with `_id` and `text`; or id and text, separated by a tab",
+                remedy="give each text an object or a line of its own",
+            )
         texts[passage.content] = None
     return list(texts)
 

@@ -68,7 +68,7 @@ def prepare_teachers(run: Run, work: Path) -> None:
 
 
 def _require_room(run: Run) -> None:
-    """Before the first teacher is made: any first text may be paired with any second one."""
+    """Before the first teacher is made, or asked: any first text may be paired with any second one."""
     for name, one in run.recipe.pairs.items():
         asked = [member for member in one.teacher.members if isinstance(member, PairLLMMember)]
         if not asked:
@@ -129,10 +129,11 @@ def teach_settings(recipe: Recipe) -> object:
 def teach_pairs(run: Run, work: Path) -> None:
     """Scores every pair of the training lists; leaves `SET.npy` (examples, 1 + neighbours + random).
 
-    Where the student imitates features it also leaves `SET-features.npy`: those of the labelled pairs and
-    their neighbours (pairs, dimension), list by list.
+    Where the student imitates features it also leaves `SET-features.npy`: those of the lists' pairs, less
+    those with random texts (pairs, dimension), list by list.
 
     Raises:
+        InputError: a text without a label leaves a language model no room for a second one.
         TeacherNotBetterError: the audit found a teacher no better than the student's start, and the run was
             not told to go on anyway.
     """
@@ -140,6 +141,7 @@ def teach_pairs(run: Run, work: Path) -> None:
     for report in audited.values():
         if not report["passed"] and not run.anyway:
             raise TeacherNotBetterError(report["explanation"])
+    _require_room(run)  # texts without labels may have come after the teachers were made
     for name in run.recipe.pairs:
         found = open_lists(run, name)
         teacher = open_pair_teacher(run, name)

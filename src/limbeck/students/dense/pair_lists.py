@@ -31,7 +31,9 @@ _FEATURES = Features(
 
 @dataclass(frozen=True, slots=True)
 class PairBatch(ListBatch):
-    """A `ListBatch` whose column 0 is the labelled text, not always a positive, or a neighbour where none is.
+    """A `ListBatch` whose column 0 is the labelled text, not always a positive.
+
+    In a list without a label it is the nearest neighbour.
 
     Attributes:
         gold: labels of the labelled pairs, from 0 to 1; NaN in lists without one (batch,).
@@ -75,7 +77,7 @@ def pair_dataset(
 
     Returns:
         A row an example. Its `start` counts the pairs of the examples before it, those with random texts
-        aside: the row of its labelled pair among the teacher's features.
+        aside: the row of its first pair among the teacher's features.
     """
     partners = partners_of(lists[~np.isnan(targets)])
     there = lists[:, 1:] >= 0

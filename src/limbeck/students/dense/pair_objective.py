@@ -28,7 +28,8 @@ class PairWeights:
     Attributes:
         pointwise: cross-entropy of each scored pair with the teacher's probability.
         labels: cross-entropy of the labelled pairs with their labels.
-        batch_rank: `1 - Pearson` of logits and teacher scores over the labelled pairs of the batch.
+        batch_rank: `1 - Pearson` of logits and teacher scores over the first pair of each list of the batch,
+            the labelled one where there is one.
         rank: `1 - Pearson` of logits and teacher probabilities over each text's own list.
         contrastive: contrastive imitation, of lists whose labelled pair is positive.
         in_batch: cross-entropy of the positive among the texts of the batch, of the same lists.
@@ -56,7 +57,7 @@ class PairObjective:
 
     Contrastive imitation and the in-batch cross-entropy need a positive. A list has one where its label, from
     0 to 1, is at least `positive_from`; other lists have no part in the two. A list without a label has
-    part in what the teacher alone says: `pointwise`, `rank`, `hard_easy` and `feature`.
+    part in what the teacher says, which is all but these two and `labels`.
 
     Source: D2LLM, arXiv 2406.17262, the imitation losses; the distillation of teacher probabilities on
     unlabelled pairs is that of Augmented SBERT, arXiv 2010.08240.
@@ -98,21 +99,22 @@ class PairObjective:
         return {f"{name}_loss": getattr(self.weights, name) * part for name, part in parts.items()}
 
     def _imitation(self, lists: Tensor, pool: Tensor, targets: PairBatch) -> dict[str, Tensor]:
-        """The parts that take every list."""
+        """The parts that need no positive."""
         weights, parts = self.weights, {}
-        labelled = ~targets.gold.isnan()
         taught, easy = torch.sigmoid(targets.teacher), torch.sigmoid(targets.pool_teacher)
         if weights.pointwise:
             scored = torch.cat([lists[targets.mask], pool[targets.pool_teacher_mask]])
             goal = torch.cat([taught[targets.mask], easy[targets.pool_teacher_mask]])
             parts["pointwise"] = binary_cross_entropy_with_logits(scored, goal)
         if weights.labels:
-            entropies = binary_cross_entropy_with_logits(
-                lists[:, 0], targets.gold.nan_to_num(), labelled, reduction="sum"
-            )
-            parts["labels"] = entropies / labelled.sum().clamp(min=1)
+            # A mean over all lists: the fewer a batch has with labels, the less it learns of them.
+            known = (~targets.gold.isnan()).to(lists.dtype)
+            parts["labels"] = binary_cross_entropy_with_logits(lists[:, 0], targets.gold.nan_to_num(), known)
         if weights.batch_rank:
-            parts["batch_rank"] = rank_imitation(lists[:, :1].T, targets.teacher[:, :1].T, labelled[None])
+            first = lists[:, :1].T
+            parts["batch_rank"] = rank_imitation(
+                first, targets.teacher[:, :1].T, torch.ones_like(first, dtype=torch.bool)
+            )
         if weights.rank:
             parts["rank"] = rank_imitation(lists, taught, targets.mask)
         if weights.hard_easy:
