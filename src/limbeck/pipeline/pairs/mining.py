@@ -184,8 +184,8 @@ def _note_unlabelled(
         if seen := len(set(given).intersection(chain(*rows))):
             taught = sum(frozenset(pair) in asked for pair in rows)
             run.progress.note(
-                f"{name}: {seen:,} of them are in {split} pairs, and {taught:,} {split} pairs are among those "
-                "that the teacher scores for the student: figures will flatter"
+                f"{name}: {seen:,} of them are in {split} pairs, and {taught:,} {split} pairs are among "
+                "those that the teacher scores for the student: figures will flatter"
             )
 
 
