@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from limbeck.data.formats import read_pairs
 from limbeck.pipeline.folder import lock_of
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -66,6 +67,37 @@ def test_articles_are_drawn_whole_and_among_those_with_training_questions(squad:
     unseen = call("squad_articles.py", squad, tmp_path / "unseen", "--articles", 1)
     assert unseen.returncode == 1
     assert unseen.stderr.startswith("there is no dev_seen.tsv")
+
+
+def test_few_labels_keep_the_other_texts_that_no_evaluated_pair_has(tmp_path: Path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = {
+        "train": [("a", "b", 1.0), ("c", "d", 2.5), ("a", "e", 0.0)],
+        "dev": [("f", "d", 1.0)],
+        "test": [("g", "h", 4.0), ("e", "i", 3.0)],
+    }
+    for split, pairs in rows.items():
+        lines = ["text1\ttext2\tlabel", *("\t".join(map(str, pair)) for pair in pairs)]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "test.tsv.gz").write_bytes(gzip.compress((folder / "test.tsv").read_bytes()))
+    (folder / "test.tsv").unlink()
+    done = call("few_labels.py", folder, tmp_path / "out", "--pairs", 2)
+    assert done.returncode == 0, done.stderr
+    texts = [
+        json.loads(line)["text"] for line in (tmp_path / "out/unlabelled.jsonl").read_text().splitlines()
+    ]
+    assert texts == ["a", "b", "c"]
+    drawn = list(read_pairs(tmp_path / "out" / "train.tsv"))
+    assert len(drawn) == 2
+    assert {(pair.text1, pair.text2, pair.label) for pair in drawn} < set(rows["train"])
+    again = call("few_labels.py", folder, tmp_path / "out")
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    many = call("few_labels.py", folder, tmp_path / "many", "--pairs", 4)
+    assert many.returncode == 1
+    assert "--pairs 4: there are 3" in many.stderr
+    assert not (tmp_path / "many").exists()
 
 
 @pytest.fixture
