@@ -33,7 +33,7 @@ class PairLists:
     Attributes:
         texts: every text of the training pairs, then those without labels, once; its id is its row.
         lists: rows of `texts` (examples, 2 + neighbours + random): the first text, the second of the labelled
-            pair, its neighbours, texts drawn at random; -1 where there are fewer. A text that is in no
+            pair, its neighbours, texts drawn at random; -1 where there are fewer. A text that begins no
             labelled pair has its nearest neighbour in place of the second.
         targets: labels of the labelled pairs, from 0 to 1, and NaN for lists without one (examples,).
         neighbours: how many columns hold neighbours.
