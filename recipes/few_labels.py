@@ -16,7 +16,7 @@ from pathlib import Path
 from limbeck.data import SentencePair
 from limbeck.data.formats import read_pairs, write_pairs
 from limbeck.errors import InputError
-from limbeck.files import write_text
+from limbeck.files import replaced_folder, write_text
 
 
 def main() -> None:
@@ -32,11 +32,11 @@ def main() -> None:
         parser.error(f"{arguments.out} exists; name another folder, or remove it")
     try:
         drawn, texts = few_labels(arguments.set, arguments.pairs, arguments.seed)
-        arguments.out.mkdir(parents=True)
-        write_pairs(drawn, arguments.out / "train.tsv")
-        with write_text(arguments.out / "unlabelled.jsonl") as stream:
-            for row, text in enumerate(texts):
-                stream.write(json.dumps({"_id": str(row), "text": text}, ensure_ascii=False) + "\n")
+        with replaced_folder(arguments.out) as folder:
+            write_pairs(drawn, folder / "train.tsv")
+            with write_text(folder / "unlabelled.jsonl") as stream:
+                for row, text in enumerate(texts):
+                    stream.write(json.dumps({"_id": str(row), "text": text}, ensure_ascii=False) + "\n")
     except InputError as error:
         parser.exit(1, f"{error}\n")
     print(f"{len(drawn):,} labelled pairs, {len(texts):,} texts without labels")
@@ -58,8 +58,8 @@ def few_labels(folder: Path, count: int, seed: int) -> tuple[list[SentencePair],
 
 def split_file(folder: Path, split: str) -> Path:
     """The file of a split, plain or gzip."""
-    plain = folder / f"{split}.tsv"
-    return plain if plain.exists() else plain.with_suffix(".tsv.gz")
+    packed = folder / f"{split}.tsv.gz"
+    return packed if packed.exists() else packed.with_suffix("")
 
 
 def texts_of(pairs: list[SentencePair]) -> list[str]:
