@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.servers.llama_cpp import LlamaCpp
     from tests.servers.tiny_server import TinyServer
 
 
@@ -44,3 +45,25 @@ def start_server(served_model: Path, tmp_path: Path) -> Iterator[Callable[..., T
             return stack.enter_context(serving(served_model, log, *switches, *favour))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model that likes to say yes and no, in a folder; llama.cpp's file lies beside it."""
+    from tests.servers.llama_cpp import favour, write_gguf  # noqa: PLC0415
+    from tests.tiny_models import tiny_llm  # noqa: PLC0415
+
+    folder = tiny_llm(tmp_path_factory.mktemp("llama-cpp") / "model", chat=True)
+    favour(folder, ("yes", "no"), by=16.0)
+    write_gguf(folder, folder.with_suffix(".gguf"))
+    return folder
+
+
+@pytest.fixture
+def start_llama_cpp(llama_cpp_model: Path, tmp_path: Path) -> Iterator[Callable[..., LlamaCpp]]:
+    """Starts llama.cpp servers, which end with the test."""
+    from tests.servers.llama_cpp import serving_llama_cpp  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        gguf, log = llama_cpp_model.with_suffix(".gguf"), tmp_path / "llama-cpp.log"
+        yield lambda port=0: stack.enter_context(serving_llama_cpp(gguf, log, port))
