@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from limbeck.data.formats import read_pairs
 from limbeck.pipeline.folder import lock_of
+from limbeck.teachers.llm.loading import load_language_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -190,3 +192,23 @@ def test_a_small_backbone_refuses_what_cannot_be(
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_small_llm_comes_out_of_the_file_of_llama_cpp(llama_cpp_model: Path, tmp_path: Path):
+    gguf, out = llama_cpp_model.with_suffix(".gguf"), tmp_path / "llm"
+    done = call("small_llm.py", out, "--gguf", gguf)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"weights in {out}\n")
+    before, after = (load_language_model(folder) for folder in (llama_cpp_model, out))
+    ids = before.tokenizer("the cat says yes", return_tensors="pt")["input_ids"]
+    assert after.tokenizer("the cat says yes", return_tensors="pt")["input_ids"].tolist() == ids.tolist()
+    assert after.tokenizer.chat_template == before.tokenizer.chat_template
+    # Its weights are held in bfloat16.
+    assert torch.allclose(before.model(ids).logits, after.model(ids).logits, atol=0.2, rtol=0.05)
+    assert call("small_llm.py", out, "--gguf", gguf).returncode == 2
+    (tmp_path / "broken.gguf").write_bytes(gguf.read_bytes()[:200])
+    broken = call("small_llm.py", tmp_path / "other", "--gguf", tmp_path / "broken.gguf")
+    assert broken.returncode == 1
+    assert "broken.gguf: no language model can be read from it" in broken.stderr
+    assert not (tmp_path / "other").exists()

