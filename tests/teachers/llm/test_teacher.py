@@ -48,6 +48,23 @@ def test_a_shared_prefix_changes_nothing(llm_path, family):
         assert features == pytest.approx(expected_features, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", [family for family in LLM_FAMILIES if family != "mamba"])
+def test_queries_of_few_passages_go_together(llm_path, family):
+    model = load_language_model(llm_path(family), device="cpu")
+    queries = [*"abcd", "where is paris", *"fg", "what is a cat in the sea"]
+    pairs = [(query, passage) for query in queries for passage in ("cat", "blue fish in the sea", "")]
+    teacher = LLMTeacher(model, PROMPT, batch_size=9)
+    calls = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _, given, named: calls.append(len(named["input_ids"])), with_kwargs=True
+    )
+    scores = teacher.score(pairs)
+    hook.remove()
+    # Six queries have one length, three of which fill a batch; the others go by themselves.
+    assert sorted(calls) == sorted([3, 9, 3, 9, 1, 3, 1, 3])
+    assert scores == pytest.approx(LLMTeacher(model, PROMPT, share_prefix=False).score(pairs), abs=1e-4)
+
+
 def test_scores_do_not_depend_on_what_else_is_asked(llm_path):
     teacher = LLMTeacher(load_language_model(llm_path(), device="cpu"), PROMPT)
     assert isinstance(teacher, FeatureTeacher)

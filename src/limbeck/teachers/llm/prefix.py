@@ -5,6 +5,7 @@ Design facts:
   to its logits after the head (a cap, a scale) is done to them too.
 - Batches are padded on the right, which keeps positions what they are, and windows of attention whole.
 - The keys and values of a prefix are not copied for a batch: each layer of the cache sees them expanded.
+  Those of several prefixes are: a forward pass of few sequences costs more than the copies.
 - Whether a model's cache can be shared is seen from the layers that it fills, and not from the model's name.
 """
 
@@ -91,7 +92,13 @@ def padded_right(
 
 
 def last_logits(
-    model: Any, head: AnswerHead, ids: Tensor, lengths: Tensor, prefix: Cache | None = None
+    model: Any,
+    head: AnswerHead,
+    ids: Tensor,
+    lengths: Tensor,
+    *,
+    prefix: Cache | None = None,
+    owners: Sequence[int] = (),
 ) -> Tensor:
     """The logits of the answers (sequences, answers) behind the last token of each sequence.
 
@@ -100,7 +107,8 @@ def last_logits(
         head: what `answering` gave.
         ids: (sequences, longest), padded on the right.
         lengths: (sequences,), 1 or more.
-        prefix: what `prefix_cache` gave for the tokens before these, the same for all.
+        prefix: what `prefix_cache` gave for the tokens before these.
+        owners: of which of its prefixes each sequence is the rest (sequences,).
     """
     before = 0 if prefix is None else prefix.get_seq_length()
     positions = torch.arange(before + ids.shape[1], device=ids.device)
@@ -110,29 +118,37 @@ def last_logits(
         "use_cache": False,
     }
     if prefix is not None:
-        inputs |= {"past_key_values": _expanded(prefix, len(ids)), "use_cache": True}
+        inputs |= {"past_key_values": _for_batch(prefix, owners), "use_cache": True}
     head.last = lengths - 1
     logits: Tensor = model(**inputs).logits[:, 0]
     return logits
 
 
-def prefix_cache(model: Any, head: AnswerHead, ids: Sequence[int], device: torch.device) -> Cache | None:
-    """The keys and values of a prefix, or None if this model's cache cannot be shared."""
-    head.last = torch.zeros(1, dtype=torch.long)
-    found = model(input_ids=torch.tensor([list(ids)], device=device), use_cache=True)
+def prefix_cache(
+    model: Any, head: AnswerHead, prefixes: Sequence[Sequence[int]], device: torch.device
+) -> Cache | None:
+    """The keys and values of prefixes of one length, or None if this model's cache cannot be shared."""
+    head.last = torch.zeros(len(prefixes), dtype=torch.long)
+    found = model(input_ids=torch.tensor([list(ids) for ids in prefixes], device=device), use_cache=True)
     cache = getattr(found, "past_key_values", None)
     if isinstance(cache, Cache) and all(type(layer) in _SHAREABLE for layer in cache.layers):
         return cache
     return None
 
 
-def _expanded(cache: Cache, batch: int) -> Cache:
-    """The same cache for a batch; its layers grow by concatenation, and so leave the prefix as it is."""
+def _for_batch(cache: Cache, owners: Sequence[int]) -> Cache:
+    """The cache with a row a sequence. Its layers grow by concatenation, and leave the prefixes alone."""
     found = copy.copy(cache)
     found.layers = [copy.copy(layer) for layer in cache.layers]
     layers: list[Any] = found.layers
     for layer in layers:
         if layer.is_initialized:  # one that takes its keys from another layer holds nothing
-            layer.keys = layer.keys.expand(batch, -1, -1, -1)
-            layer.values = layer.values.expand(batch, -1, -1, -1)
+            layer.keys = _rows(layer.keys, owners)
+            layer.values = _rows(layer.values, owners)
     return found
+
+
+def _rows(states: Tensor, owners: Sequence[int]) -> Tensor:
+    if len(states) == 1:
+        return states.expand(len(owners), -1, -1, -1)
+    return states[torch.tensor(owners, device=states.device)]
