@@ -105,7 +105,7 @@ class LLMSection(AskedSection):
     chat: Literal["auto", "never"] = Field(
         "auto", description="Whether the question goes into the tokenizer's chat template, if it has one."
     )
-    batch_size: int = Field(32, ge=1, description="Passages a forward pass.")
+    batch_size: int = Field(32, ge=1, description="Passages a forward pass at most.")
     load: dict[str, Any] = Field(
         {},
         description="Options of transformers' from_pretrained: dtype, device_map, quantization_config, …",

@@ -4,8 +4,8 @@ Design facts:
 - Only the rows of the head that belong to answers are computed, at the last token alone; what the model does
   to its logits after the head (a cap, a scale) is done to them too.
 - Batches are padded on the right, which keeps positions what they are, and windows of attention whole.
-- The keys and values of a prefix are not copied for a batch: each layer of the cache sees them expanded.
-  Those of several prefixes are: a forward pass of few sequences costs more than the copies.
+- The keys and values of one prefix are not repeated for a batch beforehand: each layer of the cache sees them
+  expanded. Those of several prefixes are: a forward pass of few sequences costs more.
 - Whether a model's cache can be shared is seen from the layers that it fills, and not from the model's name.
 """
 
@@ -141,14 +141,13 @@ def _for_batch(cache: Cache, owners: Sequence[int]) -> Cache:
     found = copy.copy(cache)
     found.layers = [copy.copy(layer) for layer in cache.layers]
     layers: list[Any] = found.layers
+    rows = torch.tensor(owners)
     for layer in layers:
         if layer.is_initialized:  # one that takes its keys from another layer holds nothing
-            layer.keys = _rows(layer.keys, owners)
-            layer.values = _rows(layer.values, owners)
+            rows = rows.to(layer.keys.device)
+            layer.keys, layer.values = (_taken(states, rows) for states in (layer.keys, layer.values))
     return found
 
 
-def _rows(states: Tensor, owners: Sequence[int]) -> Tensor:
-    if len(states) == 1:
-        return states.expand(len(owners), -1, -1, -1)
-    return states[torch.tensor(owners, device=states.device)]
+def _taken(states: Tensor, rows: Tensor) -> Tensor:
+    return states.expand(len(rows), -1, -1, -1) if len(states) == 1 else states[rows]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from limbeck.batching import default_tokens, token_batches
 from limbeck.errors import InputError
 from limbeck.teachers.base import check_scores
 from limbeck.teachers.llm.answers import answer_tokens, yes_minus_no
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 512
 BATCH_SIZE = 32
+#: Of the prefixes whose keys and values are held at once; with 8 billion weights about 150 kB each.
+PREFIX_TOKENS = 2048
 
 
 class LLMTeacher:
@@ -33,15 +36,15 @@ class LLMTeacher:
 
     The sigmoid of the score is the probability of yes, `s_T` of D2LLM. Where several passages of a query are
     asked for, the keys and values of instruction and query are computed once; passages of like length go
-    together, and so do queries of few passages. Results come in the order asked. In float32 a score moves by
-    less than 1e-4 with what else is asked, in bfloat16 by about 0.01 times its size; the cache keeps the
-    first.
+    together, and so do queries of few passages that have as many tokens. Results come in the order asked. In
+    float32 a score moves by less than 1e-4 with what else is asked, in bfloat16 by about 0.01 times its size;
+    the cache keeps the first.
 
     Args:
         model: a loaded model, or the folder or hub id of one, or of a LoRA adapter.
         prompt: the question.
         max_length: tokens of the whole prompt; longer passages are shortened.
-        batch_size: passages a forward pass.
+        batch_size: passages a forward pass at most; long ones go in smaller batches.
         chat: see PromptEncoder.
         share_prefix: whether what is common to the passages of a query is computed once; models whose cache
             does not allow it are asked plainly all the same.
@@ -131,45 +134,60 @@ class LLMTeacher:
         by_prefix: dict[tuple[int, ...], list[int]] = {}
         for row, (prefix, _) in enumerate(encoded):
             by_prefix.setdefault(prefix, []).append(row)
-        alone: list[int] = []
-        shared: dict[tuple[int, ...], list[int]] = {}
-        for prefix, rows in by_prefix.items():
-            if self.shares_prefix and len(rows) > 1:
-                shared[prefix] = rows
-            else:
-                alone += rows
-        for prefixes in self._together(shared):
-            cache = prefix_cache(model, head, prefixes, device)
-            owner = {row: at for at, prefix in enumerate(prefixes) for row in shared[prefix]}
-            for batch in self._batches(list(owner), [len(suffix) for _, suffix in encoded]):
-                ids, lengths = padded_right([encoded[row][1] for row in batch], self._pad_id, device)
-                yield (
-                    batch,
-                    last_logits(
-                        model, head, ids, lengths, prefix=cache, owners=[owner[row] for row in batch]
-                    ),
-                )
-        for batch in self._batches(alone, [len(prefix) + len(suffix) for prefix, suffix in encoded]):
-            whole = [[*encoded[row][0], *encoded[row][1]] for row in batch]
-            yield batch, last_logits(model, head, *padded_right(whole, self._pad_id, device))
+        shared = {prefix: rows for prefix, rows in by_prefix.items() if self.shares_prefix and len(rows) > 1}
+        suffixes = {row: suffix for row, (_, suffix) in enumerate(encoded)}
+        for prefixes in self._together(shared, suffixes):
+            yield from self._behind({prefix: shared[prefix] for prefix in prefixes}, suffixes, head)
+        alone = [row for prefix, rows in by_prefix.items() if prefix not in shared for row in rows]
+        whole = {row: [*encoded[row][0], *encoded[row][1]] for row in alone}
+        for batch, prompts in self._batches(alone, whole):
+            yield batch, last_logits(model, head, *padded_right(prompts, self._pad_id, device))
 
-    def _together(self, shared: Mapping[tuple[int, ...], list[int]]) -> Iterator[list[tuple[int, ...]]]:
-        """Prefixes of one length whose passages fill a batch, as those of one alone may not."""
+    def _behind(
+        self,
+        prefixes: Mapping[tuple[int, ...], list[int]],
+        suffixes: Mapping[int, list[int]],
+        head: AnswerHead,
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """The passes of the rows behind prefixes of one length, whose cache is let go at the end."""
+        model, device = self.language_model.model, self.language_model.device
+        cache = prefix_cache(model, head, list(prefixes), device)
+        owner = {row: at for at, rows in enumerate(prefixes.values()) for row in rows}
+        for batch, rest in self._batches(list(owner), suffixes):
+            ids, lengths = padded_right(rest, self._pad_id, device)
+            owners = [owner[row] for row in batch]
+            yield batch, last_logits(model, head, ids, lengths, prefix=cache, owners=owners)
+
+    def _together(
+        self, shared: Mapping[tuple[int, ...], list[int]], suffixes: Mapping[int, list[int]]
+    ) -> Iterator[list[tuple[int, ...]]]:
+        """Prefixes of one length whose passages fill a batch, as those of one alone may not.
+
+        The longest first, and those that have long passages beside their like.
+        """
+        longest = {prefix: max(len(suffixes[row]) for row in rows) for prefix, rows in shared.items()}
         held: list[tuple[int, ...]] = []
-        for prefix in sorted(shared, key=len):
-            passages = sum(len(shared[one]) for one in [*held, prefix])
-            if held and (len(held[0]) != len(prefix) or passages > self.batch_size):
+        passages = 0
+        for prefix in sorted(shared, key=lambda prefix: (-len(prefix), -longest[prefix])):
+            count = len(shared[prefix])
+            fits = passages + count <= self.batch_size and (len(held) + 1) * len(prefix) <= PREFIX_TOKENS
+            if held and (len(held[0]) != len(prefix) or not fits):
                 yield held
-                held = []
+                held, passages = [], 0
             held.append(prefix)
+            passages += count
         if held:
             yield held
 
-    def _batches(self, rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        """The longest first: what does not fit into memory shows at once."""
-        ordered = sorted(rows, key=lambda row: -lengths[row])
-        for start in range(0, len(ordered), self.batch_size):
-            yield ordered[start : start + self.batch_size]
+    def _batches(
+        self, rows: Sequence[int], tokens: Mapping[int, list[int]]
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Rows of like length with their tokens, the longest first: what does not fit shows at once."""
+        most = default_tokens(self.language_model.device)
+        for positions in token_batches([len(tokens[row]) for row in rows], most):
+            for start in range(0, len(positions), self.batch_size):
+                batch = [rows[at] for at in positions[start : start + self.batch_size]]
+                yield batch, [tokens[row] for row in batch]
 
     @property
     def _pad_id(self) -> int:
