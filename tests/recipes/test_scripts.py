@@ -204,11 +204,15 @@ def test_a_small_llm_comes_out_of_the_file_of_llama_cpp(llama_cpp_model: Path, t
     ids = before.tokenizer("the cat says yes", return_tensors="pt")["input_ids"]
     assert after.tokenizer("the cat says yes", return_tensors="pt")["input_ids"].tolist() == ids.tolist()
     assert after.tokenizer.chat_template == before.tokenizer.chat_template
-    # Its weights are held in bfloat16.
-    assert torch.allclose(before.model(ids).logits, after.model(ids).logits, atol=0.2, rtol=0.05)
+    weights = after.model.state_dict()
+    for name, value in before.model.state_dict().items():
+        assert torch.equal(weights[name], value.bfloat16().float()), name
     assert call("small_llm.py", out, "--gguf", gguf).returncode == 2
     (tmp_path / "broken.gguf").write_bytes(gguf.read_bytes()[:200])
     broken = call("small_llm.py", tmp_path / "other", "--gguf", tmp_path / "broken.gguf")
     assert broken.returncode == 1
     assert "broken.gguf: no language model can be read from it" in broken.stderr
+    missing = call("small_llm.py", tmp_path / "other", "--gguf", "some-org/some-model/x.gguf")
+    assert missing.returncode == 1
+    assert "x.gguf: there is no such file" in missing.stderr
     assert not (tmp_path / "other").exists()

@@ -50,7 +50,8 @@ def start_server(served_model: Path, tmp_path: Path) -> Iterator[Callable[..., T
 @pytest.fixture(scope="session")
 def llama_cpp_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny language model that likes to say yes and no, in a folder; llama.cpp's file lies beside it."""
-    from tests.servers.llama_cpp import favour, write_gguf  # noqa: PLC0415
+    pytest.importorskip("gguf")
+    from tests.servers.gguf_model import favour, write_gguf  # noqa: PLC0415
     from tests.tiny_models import tiny_llm  # noqa: PLC0415
 
     folder = tiny_llm(tmp_path_factory.mktemp("llama-cpp") / "model", chat=True)
@@ -62,8 +63,14 @@ def llama_cpp_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def start_llama_cpp(llama_cpp_model: Path, tmp_path: Path) -> Iterator[Callable[..., LlamaCpp]]:
     """Starts llama.cpp servers, which end with the test."""
+    pytest.importorskip("xllamacpp")  # which has wheels for most machines, not for all
     from tests.servers.llama_cpp import serving_llama_cpp  # noqa: PLC0415
 
+    gguf = llama_cpp_model.with_suffix(".gguf")
     with ExitStack() as stack:
-        gguf, log = llama_cpp_model.with_suffix(".gguf"), tmp_path / "llama-cpp.log"
-        yield lambda port=0: stack.enter_context(serving_llama_cpp(gguf, log, port))
+
+        def start(port: int = 0) -> LlamaCpp:
+            log = tmp_path / f"llama-cpp-{len(list(tmp_path.glob('llama-cpp-*')))}.log"
+            return stack.enter_context(serving_llama_cpp(gguf, log, port))
+
+        yield start

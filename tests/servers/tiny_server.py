@@ -11,7 +11,6 @@ import argparse
 import json
 import math
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -28,6 +27,8 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.servers.processes import started
 
 MODEL = "tiny"
 
@@ -55,15 +56,8 @@ def serving(model: Path, log: Path, *switches: str) -> Iterator[TinyServer]:
     """Starts a server of a model's folder, and ends it."""
     log.touch()
     command = [sys.executable, "-m", "tests.servers.tiny_server", str(model), str(log), *switches]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], 60)
-        port = process.stdout.readline().decode().strip() if ready and process.stdout else ""
-        assert port, "the server did not start"
+    with started(command, log.with_suffix(".errors")) as (port, process):
         yield TinyServer(f"http://127.0.0.1:{port}/v1", log, process)
-    finally:
-        process.kill()
-        process.wait()
 
 
 class Model:

@@ -1,6 +1,8 @@
-"""llama.cpp's own server as a teacher and as a writer, of a tiny model, in a process of its own."""
+"""llama.cpp's server as a teacher and as a writer, of a tiny model, in a process of its own."""
 
 from __future__ import annotations
+
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from limbeck.data import Passage
 from limbeck.errors import InputError
 from limbeck.query_generation.server import AnswerLog, ServerWriter
 from limbeck.servers import Endpoint, ServerClient
-from limbeck.teachers import ScoreCache, ServerTeacher, score_pairs
+from limbeck.teachers import ServerTeacher
 from limbeck.teachers.llm import LLMTeacher, Prompt
 
 PROMPT = Prompt("Which? {query}\nPassage: {passage}\nAnswer:", ("yes",), ("no",))
@@ -34,23 +36,21 @@ def test_its_scores_are_those_of_the_llm_teacher(start_llama_cpp, llama_cpp_mode
     client.close()
 
 
-def test_a_server_that_is_killed_half_way(start_llama_cpp, tmp_path):
+def test_a_server_that_is_killed_half_way(start_llama_cpp):
     dying = start_llama_cpp()
-    port = int(dying.url.split(":")[2].split("/")[0])
-    endpoint = Endpoint(dying.url, "tiny", concurrency=2, retries=0)
-    client = ServerClient(endpoint)
-    teacher = ServerTeacher(client, PROMPT)
-    with ScoreCache(tmp_path / "scores.sqlite") as cache:
-        whole = score_pairs(teacher, PAIRS[:6], cache)
-        dying.process.kill()
-        dying.process.wait()
-        with pytest.raises(InputError, match=r"cannot be reached.*start the same command again"):
-            score_pairs(teacher, PAIRS, cache)
-        assert len(cache) == 6
-        start_llama_cpp(port)
-        assert score_pairs(teacher, PAIRS, cache)[:6] == pytest.approx(whole, abs=0)
-        assert len(cache) == len(PAIRS)
+    client = ServerClient(Endpoint(dying.url, "tiny", concurrency=2, retries=0))
+    coming = ServerTeacher(client, PROMPT).scores_as_they_come(PAIRS)
+    kept = dict(islice(coming, 4))
+    dying.process.kill()
+    dying.process.wait()
+    with pytest.raises(InputError, match=r"cannot be reached.*start the same command again"):
+        kept.update(coming)
     client.close()
+    assert 4 <= len(kept) < len(PAIRS)
+    again = ServerClient(Endpoint(start_llama_cpp().url, "tiny", concurrency=2))
+    scores = ServerTeacher(again, PROMPT).score(PAIRS)
+    assert scores[list(kept)] == pytest.approx(list(kept.values()), abs=0.01)
+    again.close()
 
 
 def test_it_writes_questions(start_llama_cpp, llama_cpp_model, tmp_path):

@@ -90,7 +90,7 @@ def test_more_layers_than_there_are_cannot_be_kept(tiny_encoder_path, layers, re
 def test_a_static_model_is_no_backbone(tmp_path, refused):
     static = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
     SentenceTransformer(modules=[static]).save(str(tmp_path / "static"))
-    refused(lambda: load_backbone(str(tmp_path / "static"), 32), "has no transformer")
+    refused(lambda: load_backbone(str(tmp_path / "static"), 32), "is no transformer")
 
 
 VARIANTS = [

@@ -43,8 +43,9 @@ def load_backbone(
         ) from error
     if model.transformers_model is None:
         raise InputError(
-            f"the backbone '{name}' has no transformer, and a student reads the states of tokens",
-            expected="an encoder or decoder of `transformers`; a static model cannot be one",
+            f"the model '{name}' is no transformer, and the states of a transformer's tokens are read",
+            expected="an encoder or decoder of `transformers`; static embeddings will not do",
+            remedy="name another one, such as all-MiniLM-L6-v2",
         )
     positions = getattr(model.transformers_model.config, "max_position_embeddings", None)
     if positions is not None and max_length > positions:
