@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from limbeck.encoders import quiet
@@ -42,7 +43,7 @@ def main() -> None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory() as scratch:
             unpack(arguments.gguf or downloaded(Path(scratch)), arguments.out)
-    except (InputError, OSError) as error:
+    except (InputError, OSError, SafetensorError) as error:  # the last where the disk is full
         parser.exit(1, f"{error}\n")
 
 

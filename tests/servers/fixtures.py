@@ -61,7 +61,7 @@ def llama_cpp_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start_llama_cpp(llama_cpp_model: Path, tmp_path: Path) -> Iterator[Callable[..., LlamaCpp]]:
+def start_llama_cpp(llama_cpp_model: Path, tmp_path: Path) -> Iterator[Callable[[], LlamaCpp]]:
     """Starts llama.cpp servers, which end with the test."""
     pytest.importorskip("xllamacpp")  # which has wheels for most machines, not for all
     from tests.servers.llama_cpp import serving_llama_cpp  # noqa: PLC0415
@@ -69,8 +69,8 @@ def start_llama_cpp(llama_cpp_model: Path, tmp_path: Path) -> Iterator[Callable[
     gguf = llama_cpp_model.with_suffix(".gguf")
     with ExitStack() as stack:
 
-        def start(port: int = 0) -> LlamaCpp:
+        def start() -> LlamaCpp:
             log = tmp_path / f"llama-cpp-{len(list(tmp_path.glob('llama-cpp-*')))}.log"
-            return stack.enter_context(serving_llama_cpp(gguf, log, port))
+            return stack.enter_context(serving_llama_cpp(gguf, log))
 
         yield start

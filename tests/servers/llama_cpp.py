@@ -21,9 +21,9 @@ class LlamaCpp(NamedTuple):
 
 
 @contextmanager
-def serving_llama_cpp(model: Path, log: Path, port: int = 0) -> Iterator[LlamaCpp]:
+def serving_llama_cpp(model: Path, log: Path) -> Iterator[LlamaCpp]:
     """Starts a server of a .gguf file, and ends it."""
-    command = [sys.executable, "-m", "tests.servers.llama_cpp", str(model), str(port)]
+    command = [sys.executable, "-m", "tests.servers.llama_cpp", str(model)]
     with started(command, log) as (address, process):
         yield LlamaCpp(f"{address}/v1", process)
 
@@ -36,7 +36,7 @@ def main() -> None:
     params.model.path = sys.argv[1]
     params.n_ctx, params.n_parallel = 1024, 2
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    params.hostnames, params.port = ["127.0.0.1"], int(sys.argv[2])
+    params.hostnames, params.port = ["127.0.0.1"], 0  # any that is free
     params.warmup = False
     server = Server(params)
     print(server.listening_address, flush=True)  # noqa: T201
