@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,47 @@ def test_few_labels_keep_the_other_texts_that_no_evaluated_pair_has(tmp_path: Pa
     assert many.returncode == 1
     assert "--pairs 4: there are 3" in many.stderr
     assert not (tmp_path / "many").exists()
+
+
+def test_more_texts_come_from_elsewhere_and_are_varied(tmp_path: Path, tiny_encoder_path: Path):
+    own = {
+        "train": ["the cat sits on the mat", "the dog sits on the mat", "the dog sits on the cat", "a mat"],
+        "dev": ["a held out text", "the cat sits on the dog"],
+        "test": ["one more", "and one"],
+    }
+    other = {"train": ["of another set", "a held out text", "a text of far too many words"]}
+    for name, splits in (("own", own), ("other", other)):
+        (tmp_path / name).mkdir()
+        for split, texts in splits.items():
+            rows = [f"{first}\t{second}\t1.0" for first, second in pairwise(texts)]
+            (tmp_path / name / f"{split}.tsv").write_text("\n".join(["text1\ttext2\tlabel", *rows]) + "\n")
+    passages = ["Too short. This sentence has six words.", "But this one here has far more of them."]
+    write(tmp_path / "corpus.jsonl.gz", [{"_id": str(n), "text": text} for n, text in enumerate(passages)])
+    elsewhere = ("--pairs", tmp_path / "other", "--corpora", tmp_path / "corpus.jsonl.gz", "--longest", 6)
+    out = tmp_path / "plain.jsonl"
+    done = call("more_texts.py", tmp_path / "own", out, *elsewhere, "--varied", 0)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(line)["text"] for line in out.read_text().splitlines()) == [
+        "This sentence has six words.",
+        "of another set",
+    ]
+    out = tmp_path / "varied.jsonl"
+    done = call("more_texts.py", tmp_path / "own", out, "--varied", 20, "--backbone", tiny_encoder_path)
+    assert done.returncode == 0, done.stderr
+    texts = [json.loads(line)["text"] for line in out.read_text().splitlines()]
+    assert len(texts) == len(set(texts)) > 5
+    assert not {text for split in own.values() for text in split} & set(texts)
+    for text in texts:  # of six words one or two are other ones that the set often has, or left out
+        words = text.split()
+        assert 4 <= len(words) <= 6
+        assert set(words) <= {"the", "cat", "sits", "on", "mat", "dog"}
+    again = call("more_texts.py", tmp_path / "own", out)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    missing = call("more_texts.py", tmp_path / "own", tmp_path / "x.jsonl", "--pairs", tmp_path / "none")
+    assert missing.returncode == 1
+    assert "train.tsv" in missing.stderr
+    assert not (tmp_path / "x.jsonl").exists()
 
 
 @pytest.fixture
