@@ -72,11 +72,13 @@ def tiny_config(**changes: object) -> BertConfig:
     return BertConfig(**(settings | changes))
 
 
-def tiny_encoder(path: Path, seed: int = 0, *, pooling: str = "mean", dropout: float = 0.0) -> Path:
+def tiny_encoder(
+    path: Path, seed: int = 0, *, pooling: str = "mean", dropout: float = 0.0, width: int = 32
+) -> Path:
     """Write a sentence-transformers folder (Transformer, pooling, normalisation) and return its path."""
     torch.manual_seed(seed)
     backbone = path / "backbone"
-    BertModel(tiny_config(hidden_dropout_prob=dropout)).save_pretrained(backbone)
+    BertModel(tiny_config(hidden_dropout_prob=dropout, hidden_size=width)).save_pretrained(backbone)
     tiny_tokenizer().save_pretrained(backbone)
     return _saved_with_pooling(backbone, path / "model", pooling)
 
@@ -103,8 +105,9 @@ def tiny_decoder(path: Path, seed: int = 0, *, dtype: torch.dtype = torch.float3
 
 def _saved_with_pooling(backbone: Path, path: Path, pooling: str) -> Path:
     transformer = Transformer(str(backbone), max_seq_length=64)
+    width = transformer.get_embedding_dimension()
     model = SentenceTransformer(
-        modules=[transformer, Pooling(32, pooling_mode=pooling), Normalize()], device="cpu"
+        modules=[transformer, Pooling(width, pooling_mode=pooling), Normalize()], device="cpu"
     )
     model.save(str(path), create_model_card=False)
     return path

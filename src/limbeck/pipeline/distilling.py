@@ -22,6 +22,8 @@ from limbeck.pipeline.candidates import (
     training_queries,
 )
 from limbeck.pipeline.folder import SCRATCH, write_json
+from limbeck.pipeline.imitating import STAGE as IMITATED
+from limbeck.pipeline.imitating import vector_imitation
 from limbeck.pipeline.in_batch import in_batch_teacher
 from limbeck.pipeline.pairs.distilling import pair_tasks
 from limbeck.pipeline.run import Run
@@ -87,10 +89,11 @@ def distil(run: Run, work: Path) -> None:
     """
     recipe = run.recipe
     options = student_options(recipe)
+    imitated = vector_imitation(recipe) is not None
     student = DenseStudent.start(
-        recipe.backbone,
+        str(run.folder / IMITATED / MODEL) if imitated else recipe.backbone,
         max_length=recipe.max_length,
-        layers=recipe.backbone_layers,
+        layers=None if imitated else recipe.backbone_layers,
         seed=recipe.training_seed,
         device=recipe.device,
         **options,
@@ -163,7 +166,7 @@ def _features(run: Run) -> PairFeatures | None:
 def student_options(recipe: Recipe) -> dict[str, Any]:
     """What `DenseStudent.start` is told by the recipe's section `student`."""
     lora = getattr(recipe.student, "lora", None)
-    options = recipe.student.model_dump(exclude={"kind", "lora"})
+    options = recipe.student.model_dump(exclude={"kind", "lora", "vector_imitation"})
     return options | ({"lora": LoraSettings(**lora.model_dump())} if lora else {})
 
 

@@ -10,6 +10,7 @@ from limbeck.pipeline import (
     evaluating,
     generating,
     identifiers,
+    imitating,
     in_batch,
     inspection,
     inventing,
@@ -182,9 +183,17 @@ _DENSE = (
         asking=Asking(asks_server, ("mine",), teaching.count_taught),
     ),
     Stage(
+        imitating.STAGE,
+        "Imitate the vectors of the teacher's bi-encoder",
+        after=("teacher", pair_mining.STAGE, pair_teaching.TEACHER_STAGE),
+        settings=imitating.imitation_settings,
+        work=imitating.imitate,
+        checks=(preflight.check_device, preflight.check_student),
+    ),
+    Stage(
         "distil",
         "Distil the student",
-        after=("teach",),
+        after=("teach", imitating.STAGE),
         settings=distilling.distil_settings,
         work=distilling.distil,
         checks=(preflight.check_device, preflight.check_student, preflight.check_in_batch_servers),
@@ -296,6 +305,8 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     student = recipe.student
     left_out = set() if inventing.invents_queries(recipe) else {"invent", "sift"}
     if isinstance(student, DenseStudentRecipe):
+        if imitating.vector_imitation(recipe) is None:
+            left_out.add(imitating.STAGE)
         return _dense_stages(recipe, left_out)
     if not identifiers.writes_queries(recipe):
         left_out.add("write-queries")
@@ -312,17 +323,19 @@ def _dense_stages(recipe: Recipe, left_out: set[str]) -> tuple[Stage, ...]:
     """A corpus, sets of pairs, or both; the student learns from all that there is in one stage."""
     if not recipe.pairs:
         return _kept(_DENSE, left_out)
-    at = next(number for number, stage in enumerate(_DENSE) if stage.name == "distil")
+    at = next(number for number, stage in enumerate(_DENSE) if stage.name == imitating.STAGE)
+    before, (imitate, distil), after = _DENSE[:at], _DENSE[at : at + 2], _DENSE[at + 2 :]
     distil = replace(
-        _DENSE[at],
-        after=(*_DENSE[at].after, pair_teaching.TEACH_STAGE),
+        distil,
+        after=(*distil.after, pair_teaching.TEACH_STAGE),
         asking=replace(_IN_BATCH, after=(*(_IN_BATCH.after if recipe.data else ()), pair_mining.STAGE)),
     )
-    before, after = _DENSE[:at], _DENSE[at + 1 :]
     # What asks nothing comes first: all that servers will be asked is then told before any is.
     reading, teaching_pairs = _PAIRS[:2], _PAIRS[2:]
-    stages = (*reading, *before, *teaching_pairs, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)
-    return _kept(stages, left_out if recipe.data else {stage.name for stage in (*before, *after)})
+    stages = (*reading, *before, *teaching_pairs, imitate, distil, _PAIR_BASELINE, *after, _PAIR_EVALUATE)
+    if recipe.data is None:
+        left_out = left_out | {stage.name for stage in (*before, *after)}
+    return _kept(stages, left_out)
 
 
 def _kept(stages: tuple[Stage, ...], left_out: set[str]) -> tuple[Stage, ...]:

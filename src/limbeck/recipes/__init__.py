@@ -5,7 +5,7 @@ Unknown keys, missing files and contradictions are reported before any work star
 
 from limbeck.recipes.base import Section, Split
 from limbeck.recipes.data import BeirData, CorpusData, HubData, IrDatasetsData, StdlibData
-from limbeck.recipes.dense import D2LLMRecipe, DenseStudentRecipe, ListLossRecipe
+from limbeck.recipes.dense import D2LLMRecipe, DenseStudentRecipe, ListLossRecipe, VectorImitationRecipe
 from limbeck.recipes.generative import (
     BodyRecipe,
     FileSource,
@@ -104,6 +104,7 @@ __all__ = [
     "Split",
     "StdlibData",
     "TitleRecipe",
+    "VectorImitationRecipe",
     "Writer",
     "load_recipe",
     "make_recipe",

@@ -8,6 +8,11 @@ from pydantic import Field, model_validator
 
 from limbeck.recipes.base import Fraction, ListLossName, Section
 
+#: Of activations: not all of them.
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+#: Of a running mean.
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class LoraRecipe(Section):
     """Low-rank adapters, sized as published."""
@@ -20,10 +25,19 @@ class LoraRecipe(Section):
     )
 
 
+class VectorImitationRecipe(Section):
+    """How the encoder learns the vectors of the teacher's bi-encoder, before the student learns any score."""
+
+    epochs: float = Field(4.0, gt=0, description="Passes over all training texts, passages or pairs'.")
+    batch_size: int = Field(64, ge=1, description="Texts a step.")
+    learning_rate: float = Field(4e-4, gt=0, description="At its peak.")
+    dropout: Dropout | None = Field(0.0, description="As training.dropout.")
+
+
 class DenseStudentRecipe(Section):
     """The dense student: encoder, attention pooling, interaction module."""
 
-    later = frozenset({"pooling", "interaction", "branches", "lora"})
+    later = frozenset({"pooling", "interaction", "branches", "lora", "vector_imitation"})
     kind: Literal["dense"] = "dense"
     pooling: Literal["attention", "mean", "lasttoken", "cls"] = Field(
         "attention", description="attention is D2LLM's PMA; the others pool the backbone plainly instead."
@@ -47,6 +61,11 @@ class DenseStudentRecipe(Section):
     lora: LoraRecipe | None = Field(
         None, description="Adapters with which the backbone learns; null lets all of its weights learn."
     )
+    vector_imitation: VectorImitationRecipe | None = Field(
+        None,
+        description="Of the teacher's bi-encoder, which needs no labels; null starts from the backbone as it "
+        "is. Pays where backbone_layers cuts it.",
+    )
 
     @model_validator(mode="after")
     def _starts_have_parts(self) -> Self:
@@ -54,6 +73,8 @@ class DenseStudentRecipe(Section):
             raise ValueError(f"pooling_start is of attention pooling, and pooling is {self.pooling}")
         if self.interaction == "cosine" and (self.interaction_start == "random" or self.branches == "shared"):
             raise ValueError("interaction_start and branches are of the interaction module, not of a cosine")
+        if self.lora is not None and self.vector_imitation is not None:
+            raise ValueError("vector_imitation teaches all weights of the backbone, and lora keeps them")
         return self
 
 
@@ -109,12 +130,6 @@ class ListLossRecipe(Section):
 
 
 Loss = Annotated[D2LLMRecipe | ListLossRecipe, Field(discriminator="kind")]
-
-
-#: Of activations: not all of them.
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-#: Of a running mean.
-Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Training(Section):

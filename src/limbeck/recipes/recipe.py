@@ -262,6 +262,20 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _vectors_can_be_imitated(self) -> Self:
+        if not isinstance(self.student, DenseStudentRecipe) or self.student.vector_imitation is None:
+            return self
+        teachers = {f"pairs.{name}.teacher": one.teacher.members for name, one in self.pairs.items()}
+        if self.data is not None:
+            teachers["teacher"] = self.teacher.members
+        for name, members in teachers.items():
+            if not any(member.kind == "bi-encoder" for member in members):
+                raise ValueError(
+                    f"student.vector_imitation needs vectors to imitate: a bi-encoder among {name}.members"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _metrics_within_depth(self) -> Self:
         cutoffs = [int(cutoff) for name in self.evaluation.metrics for cutoff in re.findall(r"@(\d+)$", name)]
         if self.evaluation.depth < max(cutoffs, default=1):

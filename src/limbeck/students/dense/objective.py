@@ -189,8 +189,7 @@ class StudentLoss(nn.Module):
             sentence_features: the model's inputs (texts, tokens) for the queries, then for the pool.
             labels: the targets.
         """
-        queries = self._encode(sentence_features[0])
-        pool = self._encode(sentence_features[1])
+        queries, pool = (embedded(self.model, texts, self.tokens) for texts in sentence_features[:2])
         # Not in half precision: a list loss learns from differences of logits that bfloat16 would round away.
         with torch.autocast(queries.device.type, enabled=False):
             parts = self._parts(queries, pool, labels)
@@ -225,14 +224,6 @@ class StudentLoss(nn.Module):
         assert isinstance(last, PairScoring)  # noqa: S101 - `DenseStudent` checked it
         return last
 
-    def _encode(self, features: Mapping[str, Any]) -> Tensor:
-        """Embeddings (texts, dimension) in float32, computed in parts of like length."""
-        positions, vectors = [], []
-        for rows, part in narrowed(features, self.tokens):
-            positions.append(torch.from_numpy(rows))
-            vectors.append(self.model(part)["sentence_embedding"].float())
-        return torch.cat(vectors)[torch.cat(positions).argsort()]
-
 
 def _scored(
     logits: Tensor, targets: ListBatch, features: Tensor | None = None, *, whole: bool
@@ -241,3 +232,18 @@ def _scored(
     if whole:
         return ScoredBatch(logits.gather(1, targets.lists), logits, targets, features)
     return ScoredBatch(logits, torch.zeros_like(targets.pool_teacher), targets, features)
+
+
+def embedded(model: nn.Module, features: Mapping[str, Any], tokens: int) -> Tensor:
+    """A model's embeddings of tokenised texts (texts, dimension) in float32, in parts of like length.
+
+    Args:
+        model: the encoder, or what wraps it in distributed training.
+        features: its inputs (texts, width).
+        tokens: the most of a part, padding included.
+    """
+    positions, vectors = [], []
+    for rows, part in narrowed(features, tokens):
+        positions.append(torch.from_numpy(rows))
+        vectors.append(model(part)["sentence_embedding"].float())
+    return torch.cat(vectors)[torch.cat(positions).argsort()]
