@@ -110,6 +110,7 @@ def long_pair_recipe(pairs: Path, encoder: Path) -> Any:
     content = pair_content(pairs, encoder)
     content["pair_loss"] = content.get("pair_loss", {}) | {"hard_easy": 0.1, "in_batch_teacher": True}
     content["training"] |= {"epochs": 2, "checkpoint_every": 4, "task_temperature": 3}
+    content["student"] |= {"vector_imitation": {"batch_size": 4, "epochs": 6}}
     classes = {"labels": {"kind": "binary", "positive": ["same"]}, "fields": ["text1", "text2", "class"]}
     content["pairs"]["classes"] = set_content(pairs, **classes)
     return make_recipe(content, pairs / "recipe.yaml")

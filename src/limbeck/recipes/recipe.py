@@ -265,11 +265,14 @@ class Recipe(Section):
     def _vectors_can_be_imitated(self) -> Self:
         if not isinstance(self.student, DenseStudentRecipe) or self.student.vector_imitation is None:
             return self
-        teachers = {f"pairs.{name}.teacher": one.teacher.members for name, one in self.pairs.items()}
+        kinds: dict[str, list[str]] = {
+            f"pairs.{name}.teacher": [member.kind for member in one.teacher.members]
+            for name, one in self.pairs.items()
+        }
         if self.data is not None:
-            teachers["teacher"] = self.teacher.members
-        for name, members in teachers.items():
-            if not any(member.kind == "bi-encoder" for member in members):
+            kinds["teacher"] = [member.kind for member in self.teacher.members]
+        for name, found in kinds.items():
+            if "bi-encoder" not in found:
                 raise ValueError(
                     f"student.vector_imitation needs vectors to imitate: a bi-encoder among {name}.members"
                 )

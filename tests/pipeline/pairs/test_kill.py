@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_killed_in_every_stage_it_comes_to_the_same_end(pairs: Path, encoder: Path, tmp_path: Path):
-    stages = ("pair-mine", "pair-teacher", "pair-audit", "pair-teach", "distil", "pair-baseline")
+    stages = ("pair-mine", "pair-teacher", "pair-audit", "pair-teach", "imitate", "distil", "pair-baseline")
     kill_in_every_stage(pairs, encoder, tmp_path, "pairs", stages, rounds=1, least=3)
 
 
