@@ -44,6 +44,11 @@ def vector_imitation(recipe: Recipe) -> VectorImitationRecipe | None:
     return student.vector_imitation if isinstance(student, DenseStudentRecipe) else None
 
 
+def trainings(recipe: Recipe) -> tuple[str, ...]:
+    """The stages in which a dense student learns; each leaves a curve."""
+    return ("distil",) if vector_imitation(recipe) is None else (STAGE, "distil")
+
+
 def imitation_settings(recipe: Recipe) -> object:
     """What the start depends on, beyond texts and teachers."""
     return [vector_imitation(recipe), backbone_settings(recipe), recipe.training_seed]
@@ -86,7 +91,10 @@ class _Source:
 
 
 def _sources(run: Run) -> Iterator[_Source]:
-    """The training queries and all passages of the corpus; all texts of each set's training lists."""
+    """The training queries and all passages of the corpus; all texts of each set's training lists.
+
+    Their names are those of sets, or have a space, which those never have.
+    """
     recipe = run.recipe
     if recipe.data is not None:
         teacher = model_teacher(
@@ -94,7 +102,7 @@ def _sources(run: Run) -> Iterator[_Source]:
         )
         queries, _ = training_queries(run)
         passages = run.dataset.training_view
-        yield _Source(f"{RETRIEVAL}-queries", teacher, queries.texts(), query=True)
+        yield _Source(f"{RETRIEVAL} queries", teacher, queries.texts(), query=True)
         yield _Source(RETRIEVAL, teacher, passages.contents(range(len(passages))), query=False)
     for name, one in recipe.pairs.items():
         number, member = next(
@@ -106,7 +114,7 @@ def _sources(run: Run) -> Iterator[_Source]:
         found = open_lists(run, name)
         lists = found.lists
         if one.task == "asymmetric":
-            yield _Source(f"{name}-first", teacher, found.texts.contents(np.unique(lists[:, 0])), query=True)
+            yield _Source(f"{name} first", teacher, found.texts.contents(np.unique(lists[:, 0])), query=True)
             lists = lists[:, 1:]
         rows = np.unique(lists[lists >= 0])
         yield _Source(name, teacher, found.texts.contents(rows), query=False)

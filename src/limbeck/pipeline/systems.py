@@ -16,6 +16,7 @@ from limbeck.pipeline.candidates import open_bm25, start_backbone
 from limbeck.pipeline.distilling import MODEL
 from limbeck.pipeline.generating import LATENCY, RETRIEVER, base_answers, open_retriever
 from limbeck.pipeline.identifiers import generative_student, uses_teacher
+from limbeck.pipeline.imitating import trainings
 from limbeck.pipeline.run import Run
 from limbeck.recipes import GenerativeStudentRecipe, Recipe
 from limbeck.students.dense.backbone import load_backbone
@@ -112,7 +113,8 @@ def systems_of(run: Run) -> Systems:
         COSINE: System.one_by_one(lambda query: retriever.rank_by_cosine(query.text, depth, query.id)),
         INTERACTION: System.one_by_one(lambda query: retriever.rank(query.text, depth, query.id)),
     }
-    return Systems(_competitors(run, depth) | students, INTERACTION, BACKBONE, ("distil", "baseline"))
+    learnt = (*trainings(run.recipe), "baseline")
+    return Systems(_competitors(run, depth) | students, INTERACTION, BACKBONE, learnt)
 
 
 def _generative(run: Run, depth: int) -> Systems:
@@ -128,9 +130,9 @@ def _generative(run: Run, depth: int) -> Systems:
             Latency(**timed),
         )
     named[GENERATIVE] = System.of_miner(retriever, depth)
-    trainings = ("generate", "distil", "baseline") if ranked else ("generate", "baseline")
+    learnt = ("generate", "distil", "baseline") if ranked else ("generate", "baseline")
     fused = {FUSED: (GENERATIVE, BASELINE)}
-    return Systems(named, GENERATIVE, BASE if ranked else BM25_NAME, trainings, fused)
+    return Systems(named, GENERATIVE, BASE if ranked else BM25_NAME, learnt, fused)
 
 
 def _competitors(run: Run, depth: int) -> dict[str, System]:

@@ -22,6 +22,7 @@ from limbeck.evaluation.report.pairs import PairReport, PairTexts, write_pair_re
 from limbeck.pipeline.candidates import EVALUATED
 from limbeck.pipeline.estimates import CostEstimate
 from limbeck.pipeline.folder import machine, write_json
+from limbeck.pipeline.imitating import trainings
 from limbeck.pipeline.pairs.distilling import BASELINE_STAGE, CALIBRATION, MODEL
 from limbeck.pipeline.pairs.members import servers_of
 from limbeck.pipeline.pairs.reading import open_pairs, split_texts, targets
@@ -89,7 +90,7 @@ def count_evaluated(run: Run, estimate: CostEstimate) -> None:
 def _report(run: Run, results: Results, sets: dict[str, PairSetScores]) -> PairReport:
     curves = [
         (int(line["step"]), f"{stage}: {part}", line[part])
-        for stage in ("distil", BASELINE_STAGE)
+        for stage in (*trainings(run.recipe), BASELINE_STAGE)
         for line in json.loads((run.folder / stage / "curve.json").read_text(encoding="utf-8"))
         for part in line
         if "loss" in part and part != "train_loss"
