@@ -3,7 +3,7 @@
 Elsewhere are other sets of pairs and the sentences of corpora. A varied text is a training text of which a
 word or two are exchanged for near ones, as the backbone sees words, or left out; what it means then is the
 teacher's to say (after the data augmentation of TinyBERT, arXiv 1909.10351). Texts that stand in pairs to
-evaluate by are left out.
+evaluate by, exactly so, are left out. For languages that set words apart by spaces.
 
     D=../shared/datasets
     python recipes/more_texts.py $D/sick_en ../sick_more.jsonl --pairs $D/stsb_en --longest 14
@@ -69,8 +69,7 @@ def main() -> None:
         if arguments.varied:
             near = near_words([*own, *found], arguments.backbone)
             found += [text for one in own for text in varied(one, near, arguments.varied, rng)]
-        known = {*own, *evaluated(arguments.set)}
-        texts = [text for text in dict.fromkeys(found) if text not in known]
+        texts = new_ones(found, {*own, *evaluated(arguments.set)})
         rng.shuffle(texts)
         with write_text(arguments.out) as stream:
             for row, text in enumerate(texts):
@@ -78,6 +77,18 @@ def main() -> None:
     except InputError as error:
         parser.exit(1, f"{error}\n")
     print(f"{len(texts):,} texts without labels")
+
+
+def new_ones(texts: Iterable[str], known: set[str]) -> list[str]:
+    """The texts that are not known, each once; an InputError where none is left."""
+    found = [text for text in dict.fromkeys(texts) if text not in known]
+    if not found:
+        raise InputError(
+            "no text is left",
+            expected="texts of whole words, not all of which the set has",
+            remedy="name other --pairs or --corpora, or raise --longest",
+        )
+    return found
 
 
 def evaluated(folder: Path) -> list[str]:

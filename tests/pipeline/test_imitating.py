@@ -35,7 +35,7 @@ def test_only_a_recipe_that_wants_it_has_the_stage(pairs: Path, tiny_encoder_pat
     corpus = write_corpus(tmp_path / "corpus")
     assert imitating.STAGE not in names(tiny_recipe(corpus, tiny_encoder_path))
     assert imitating.STAGE not in names(pair_recipe(pairs, tiny_encoder_path))
-    alone = names(tiny_recipe(corpus, tiny_encoder_path, student=STUDENT))
+    alone = names(tiny_recipe(corpus, tiny_encoder_path, student=STUDENT, backbone_layers=1))
     assert alone.index("teach") < alone.index("imitate") == alone.index("distil") - 1
     of_pairs = names(pair_recipe(pairs, tiny_encoder_path, student=STUDENT))
     assert of_pairs.index("pair-teacher") < of_pairs.index("imitate") == of_pairs.index("distil") - 1
@@ -147,18 +147,58 @@ def test_a_wider_bi_encoder_cannot_be_imitated(pairs: Path, tiny_encoder_path: P
 
 
 @pytest.mark.parametrize(
-    ("changes", "problem"),
+    ("members", "student", "problem"),
     [
-        ({"teacher": {"members": [{"kind": "cross-encoder"}]}}, r"a bi-encoder among pairs\.tiny\.teacher"),
-        ({}, "vector_imitation teaches all weights of the backbone, and lora keeps them"),
+        ([{"kind": "cross-encoder"}], {}, r"a bi-encoder among pairs\.tiny\.teacher\.members"),
+        ([{"kind": "cross-encoder"}, {"kind": "bi-encoder"}], {}, "teach the backbone its own vectors"),
+        (None, {"lora": {}}, "teaches all weights of the backbone, and lora keeps them"),
+        (None, {"pooling": "mean"}, "pooling must be attention"),
+        (None, {"pooling_start": "random"}, "pooling_start backbone, or they would be lost"),
     ],
 )
 def test_contradictions_are_refused(
-    pairs: Path, tiny_encoder_path: Path, changes: dict[str, Any], problem: str
+    pairs: Path, tiny_encoder_path: Path, members: Any, student: dict[str, Any], problem: str
 ):
-    student = STUDENT if changes else STUDENT | {"lora": {}}
-    content = pair_content(
-        pairs, tiny_encoder_path, pairs={"tiny": set_content(pairs, **changes)}, student=student
-    )
+    one = set_content(pairs, **({"teacher": {"members": members}} if members else {}))
+    content = pair_content(pairs, tiny_encoder_path, pairs={"tiny": one}, student=STUDENT | student)
     with pytest.raises(InputError, match=problem):
         make_recipe(content, pairs / "recipe.yaml")
+
+
+def test_a_corpus_needs_a_bi_encoder_of_its_own(tiny_encoder_path: Path, tmp_path: Path):
+    corpus = write_corpus(tmp_path / "corpus")
+    with pytest.raises(InputError, match=r"a bi-encoder among teacher\.members"):
+        tiny_recipe(corpus, tiny_encoder_path, student=STUDENT, teacher={"members": [{"kind": "bm25"}]})
+    with pytest.raises(InputError, match="teach the backbone its own vectors"):
+        tiny_recipe(corpus, tiny_encoder_path, student=STUDENT)
+
+
+def test_corpus_and_pairs_give_their_goals_together(
+    pairs: Path, tiny_encoder_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: dict[str, tuple[bool, int]] = {}
+    settings: list[Any] = []
+
+    def note(model: Any, goals: Any, **options: Any) -> TrainingOutcome:
+        seen.update({name: (one.query, len(one.texts)) for name, one in goals.items()})
+        settings.append(options["settings"])
+        return TrainingOutcome(1)
+
+    monkeypatch.setattr(imitating, "imitate_vectors", note)
+    corpus = write_corpus(tmp_path / "corpus")
+    one = set_content(pairs, task="asymmetric")
+    training = {"checkpoint_every": 7, "gradient_checkpointing": True, "batch_size": 8, "hard_negatives": 4}
+    recipe = tiny_recipe(
+        corpus,
+        tiny_encoder_path,
+        pairs={"tiny": one},
+        student=STUDENT,
+        training=training,
+        backbone_layers=1,
+    )
+    run_recipe(recipe, tmp_path / "run", until="imitate", anyway=True)
+    assert list(seen) == ["retrieval queries", "retrieval", "tiny first", "tiny"]
+    assert [query for query, _ in seen.values()] == [True, False, True, False]
+    assert seen["retrieval"][1] == 60
+    assert (settings[0].checkpoint_every, settings[0].gradient_checkpointing) == (7, True)
+    assert (settings[0].epochs, settings[0].batch_size) == (8, 8)

@@ -60,7 +60,7 @@ def imitate(run: Run, work: Path) -> None:
     Raises:
         InputError: the vectors have another dimension than the backbone's.
     """
-    wanted = vector_imitation(run.recipe)
+    wanted, training = vector_imitation(run.recipe), run.recipe.training
     assert wanted is not None  # noqa: S101 - a recipe without it has no such stage
     goals = {
         one.name: VectorGoals(one.texts, _vectors(run, one, work / SCRATCH / "goals" / one.name), one.query)
@@ -71,7 +71,12 @@ def imitate(run: Run, work: Path) -> None:
     outcome = imitate_vectors(
         model,
         goals,
-        settings=TrainingSettings(seed=run.recipe.training_seed, **wanted.model_dump()),
+        settings=TrainingSettings(
+            seed=run.recipe.training_seed,
+            checkpoint_every=training.checkpoint_every,
+            gradient_checkpointing=training.gradient_checkpointing,
+            **wanted.model_dump(),
+        ),
         work_dir=work / SCRATCH / "training",
         callbacks=[TrainerProgress(run.progress, "imitating the bi-encoder's vectors")],
     )

@@ -63,8 +63,8 @@ class DenseStudentRecipe(Section):
     )
     vector_imitation: VectorImitationRecipe | None = Field(
         None,
-        description="Of the teacher's bi-encoder, which needs no labels; null starts from the backbone as it "
-        "is. Pays where backbone_layers cuts it.",
+        description="Of the teacher's first bi-encoder, which needs no labels; null starts from the backbone "
+        "as it is. Pays where backbone_layers cuts it.",
     )
 
     @model_validator(mode="after")
@@ -73,6 +73,13 @@ class DenseStudentRecipe(Section):
             raise ValueError(f"pooling_start is of attention pooling, and pooling is {self.pooling}")
         if self.interaction == "cosine" and (self.interaction_start == "random" or self.branches == "shared"):
             raise ValueError("interaction_start and branches are of the interaction module, not of a cosine")
+        if self.vector_imitation is not None and (
+            self.pooling != "attention" or self.pooling_start == "random"
+        ):
+            raise ValueError(
+                "vector_imitation teaches vectors that are pooled as the backbone's are: pooling must be "
+                "attention, and pooling_start backbone, or they would be lost"
+            )
         if self.lora is not None and self.vector_imitation is not None:
             raise ValueError("vector_imitation teaches all weights of the backbone, and lora keeps them")
         return self

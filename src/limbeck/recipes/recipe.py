@@ -265,17 +265,22 @@ class Recipe(Section):
     def _vectors_can_be_imitated(self) -> Self:
         if not isinstance(self.student, DenseStudentRecipe) or self.student.vector_imitation is None:
             return self
-        kinds: dict[str, list[str]] = {
-            f"pairs.{name}.teacher": [member.kind for member in one.teacher.members]
-            for name, one in self.pairs.items()
-        }
+        taught = False
+        for name, one in self.pairs.items():
+            tuned = next((m for m in one.teacher.members if isinstance(m, PairBiEncoderMember)), None)
+            if tuned is None:
+                raise _without_vectors(f"pairs.{name}.teacher")
+            taught |= tuned.fine_tuned or tuned.model not in {None, self.backbone}
         if self.data is not None:
-            kinds["teacher"] = [member.kind for member in self.teacher.members]
-        for name, found in kinds.items():
-            if "bi-encoder" not in found:
-                raise ValueError(
-                    f"student.vector_imitation needs vectors to imitate: a bi-encoder among {name}.members"
-                )
+            plain = next((m for m in self.teacher.members if isinstance(m, BiEncoderMember)), None)
+            if plain is None:
+                raise _without_vectors("teacher")
+            taught |= plain.model not in {None, self.backbone}
+        if self.backbone_layers is None and not taught:
+            raise ValueError(
+                "student.vector_imitation would teach the backbone its own vectors: cut the student with "
+                "backbone_layers, or let the first bi-encoder of the teacher be another one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -314,3 +319,9 @@ class Recipe(Section):
         if self.evaluation.split == "test" and any(member.test is None for member in runs):
             raise ValueError("the teacher reranks the test queries too: name its run of them under test")
         return self
+
+
+def _without_vectors(teacher: str) -> ValueError:
+    return ValueError(
+        f"student.vector_imitation needs vectors to imitate: a bi-encoder among {teacher}.members"
+    )

@@ -108,7 +108,6 @@ def imitate_vectors(
                 expected="one dimension",
                 remedy="name a bi-encoder as wide as the backbone, or leave out student.vector_imitation",
             )
-    prompts = training_prompts(model)
     return train_model(
         model,
         DatasetDict(
@@ -120,24 +119,27 @@ def imitate_vectors(
         {name: VectorLoss(model, one.vectors) for name, one in goals.items()},
         settings,
         work_dir,
-        collator=_TextCollator(
-            model, {name: prompts.query if one.query else prompts.document for name, one in goals.items()}
-        ),
+        collator=_TextCollator(model, {name: one.query for name, one in goals.items()}),
         callbacks=callbacks,
     )
 
 
 @dataclass
 class _TextCollator:
-    """The model's inputs of a batch of texts, with the prompt of their set."""
+    """The model's inputs of a batch of texts, of a set of queries or of passages."""
 
     model: SentenceTransformer
-    prompts: Mapping[str, str]
+    queries: Mapping[str, bool]
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         name = features[0]["dataset_name"]
-        inputs = self.model.preprocess([row["text"] for row in features], prompt=self.prompts[name])
+        query, prompts = self.queries[name], training_prompts(self.model)
+        inputs = self.model.preprocess(
+            [row["text"] for row in features],
+            prompt=prompts.query if query else prompts.document,
+            task="query" if query else "document",
+        )
         return {
             "dataset_name": name,
             "label": torch.tensor([row["label"] for row in features]),
