@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE, help="by which words are near each other")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.sentences < 1 or arguments.varied < 0:
+        parser.error("--sentences is 1 or more, --varied 0 or more")
     if arguments.out.exists():
         parser.error(f"{arguments.out} exists; name another file, or remove it")
     rng = random.Random(arguments.seed)

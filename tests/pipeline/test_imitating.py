@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from limbeck.encoders import encode
 from limbeck.errors import InputError
 from limbeck.pipeline import imitating, stages_of
+from limbeck.pipeline.run import stage_keys
 from limbeck.recipes import make_recipe
 from limbeck.students.dense.backbone import load_backbone
 from limbeck.students.dense.student import DenseStudent
@@ -142,8 +143,9 @@ def test_a_wider_bi_encoder_cannot_be_imitated(pairs: Path, tiny_encoder_path: P
     wide = tiny_encoder(tmp_path / "wide", width=48)
     one = set_content(pairs, teacher={"members": [{"kind": "bi-encoder", "model": str(wide)}]})
     recipe = pair_recipe(pairs, tiny_encoder_path, pairs={"tiny": one}, student=STUDENT)
-    with pytest.raises(InputError, match=r"vectors of 48 dimensions, the student's backbone of 32"):
+    with pytest.raises(InputError, match=r"tiny\.teacher: .*48 dimensions, the student's backbone of 32"):
         run_recipe(recipe, tmp_path / "run", until="imitate", anyway=True)
+    assert not (tmp_path / "run" / "pair-data").exists()  # before any work
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,22 @@ def test_contradictions_are_refused(
     content = pair_content(pairs, tiny_encoder_path, pairs={"tiny": one}, student=STUDENT | student)
     with pytest.raises(InputError, match=problem):
         make_recipe(content, pairs / "recipe.yaml")
+
+
+def test_what_changes_the_vectors_changes_the_student_and_nothing_else(pairs: Path, tiny_encoder_path: Path):
+    def keys(changes: dict[str, Any], training: dict[str, Any]) -> dict[str, str]:
+        student = STUDENT | {"vector_imitation": STUDENT["vector_imitation"] | changes}
+        options = pair_content(pairs, tiny_encoder_path)["training"] | training
+        recipe = pair_recipe(pairs, tiny_encoder_path, student=student, training=options)
+        return stage_keys(recipe, stages_of(recipe))
+
+    def changed(changes: dict[str, Any], training: dict[str, Any]) -> list[str]:
+        other = keys(changes, training)
+        return [stage for stage, key in keys({}, {}).items() if other[stage] != key]
+
+    assert changed({"epochs": 9}, {}) == ["imitate", "distil", "pair-evaluate"]
+    assert changed({}, {"seed": 1}) == ["imitate", "distil", "pair-baseline", "pair-evaluate"]
+    assert changed({}, {"cosine_weight": 0.7}) == ["distil", "pair-evaluate"]
 
 
 def test_a_corpus_needs_a_bi_encoder_of_its_own(tiny_encoder_path: Path, tmp_path: Path):

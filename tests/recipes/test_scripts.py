@@ -138,6 +138,9 @@ def test_more_texts_come_from_elsewhere_and_are_varied(tmp_path: Path, tiny_enco
     again = call("more_texts.py", tmp_path / "own", out)
     assert again.returncode == 2
     assert "exists" in again.stderr
+    negative = call("more_texts.py", tmp_path / "own", tmp_path / "x.jsonl", "--sentences", -1)
+    assert negative.returncode == 2
+    assert "--sentences is 1 or more" in negative.stderr
     none = call("more_texts.py", tmp_path / "own", tmp_path / "x.jsonl", "--varied", 0)
     assert none.returncode == 1
     assert "no text is left" in none.stderr

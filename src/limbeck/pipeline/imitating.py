@@ -21,9 +21,7 @@ from limbeck.pipeline.teaching import model_teacher
 from limbeck.pipeline.trainer_progress import TrainerProgress
 from limbeck.recipes import (
     RETRIEVAL,
-    BiEncoderMember,
     DenseStudentRecipe,
-    PairBiEncoderMember,
     Recipe,
     VectorImitationRecipe,
 )
@@ -102,19 +100,17 @@ def _sources(run: Run) -> Iterator[_Source]:
     """
     recipe = run.recipe
     if recipe.data is not None:
-        teacher = model_teacher(
-            recipe, next(one for one in recipe.teacher.members if isinstance(one, BiEncoderMember))
-        )
+        plain = recipe.teacher.bi_encoder
+        assert plain is not None  # noqa: S101 - the recipe has made sure of it
+        teacher = model_teacher(recipe, plain)
         queries, _ = training_queries(run)
         passages = run.dataset.training_view
         yield _Source(f"{RETRIEVAL} queries", teacher, queries.texts(), query=True)
         yield _Source(RETRIEVAL, teacher, passages.contents(range(len(passages))), query=False)
     for name, one in recipe.pairs.items():
-        number, member = next(
-            (number, member)
-            for number, member in enumerate(one.teacher.members)
-            if isinstance(member, PairBiEncoderMember)
-        )
+        member = one.teacher.bi_encoder
+        assert member is not None  # noqa: S101 - as above
+        number = one.teacher.members.index(member)
         teacher = open_member(run, name, member, run.folder / TEACHER_STAGE / name / f"member-{number}")
         found = open_lists(run, name)
         lists = found.lists

@@ -266,6 +266,29 @@ def check_pair_teachers(recipe: Recipe) -> None:
                 _check_encoder(place, member.model, recipe.max_length)
 
 
+def check_imitation(recipe: Recipe) -> None:
+    """The vectors that a student is to imitate have as many dimensions as its own."""
+    width = start_backbone(recipe, "cpu").get_embedding_dimension()
+    named: dict[str, str | None] = {}
+    if recipe.data is not None and recipe.teacher.bi_encoder is not None:
+        named["teacher"] = recipe.teacher.bi_encoder.model
+    for name, one in recipe.pairs.items():
+        member = one.teacher.bi_encoder
+        if member is not None:
+            named[f"pairs.{name}.teacher"] = member.fine_tuning.base if member.fine_tuned else member.model
+    for place, model in named.items():
+        if model is None:
+            continue
+        found = load_backbone(model, recipe.max_length, "cpu").get_embedding_dimension()
+        if found != width:
+            raise InputError(
+                f"{place}: the bi-encoder '{model}' has vectors of {found} dimensions, the student's "
+                f"backbone of {width}",
+                expected="one dimension",
+                remedy="name a bi-encoder as wide as the backbone, or leave out student.vector_imitation",
+            )
+
+
 def check_pair_servers(recipe: Recipe) -> None:
     """As `check_servers`, of the teachers of pairs."""
     for name, one in recipe.pairs.items():

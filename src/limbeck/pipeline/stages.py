@@ -188,7 +188,7 @@ _DENSE = (
         after=("teacher", pair_mining.STAGE, pair_teaching.TEACHER_STAGE),
         settings=imitating.imitation_settings,
         work=imitating.imitate,
-        checks=(preflight.check_device, preflight.check_student),
+        checks=(preflight.check_device, preflight.check_student, preflight.check_imitation),
     ),
     Stage(
         "distil",

@@ -131,6 +131,11 @@ class PairTeacherRecipe(Section):
         min_length=1,
     )
 
+    @property
+    def bi_encoder(self) -> PairBiEncoderMember | None:
+        """The first member of this kind, whose vectors a student may imitate."""
+        return next((member for member in self.members if isinstance(member, PairBiEncoderMember)), None)
+
 
 class PairSetRecipe(Section):
     """A set of labelled pairs: TSV with a header, or JSON lines; plain or gzip."""

@@ -267,12 +267,12 @@ class Recipe(Section):
             return self
         taught = False
         for name, one in self.pairs.items():
-            tuned = next((m for m in one.teacher.members if isinstance(m, PairBiEncoderMember)), None)
+            tuned = one.teacher.bi_encoder
             if tuned is None:
                 raise _without_vectors(f"pairs.{name}.teacher")
             taught |= tuned.fine_tuned or tuned.model not in {None, self.backbone}
         if self.data is not None:
-            plain = next((m for m in self.teacher.members if isinstance(m, BiEncoderMember)), None)
+            plain = self.teacher.bi_encoder
             if plain is None:
                 raise _without_vectors("teacher")
             taught |= plain.model not in {None, self.backbone}

@@ -208,4 +208,10 @@ class TeacherRecipe(Section):
         ),
         min_length=1,
     )
+
+    @property
+    def bi_encoder(self) -> BiEncoderMember | None:
+        """The first member of this kind, whose vectors a student may imitate."""
+        return next((member for member in self.members if isinstance(member, BiEncoderMember)), None)
+
     max_length: int = Field(128, ge=8, description="Tokens of a pair that a cross-encoder reads.")
